@@ -5,14 +5,33 @@
 //!
 //! This crate opens no socket, starts no task, and reads no clock.
 
-mod destination;
 mod host;
+
+mod destination;
+
 mod identifiers;
 mod reason;
 mod size;
 
+mod pattern;
+
+mod manifest;
+
+mod rules;
+
+mod problems;
+
+#[cfg(test)]
+mod testing;
+
 pub use destination::{Destination, MalformedDestination};
 pub use host::{Host, MalformedHost, Name};
 pub use identifiers::{AgentName, DeviceId, MalformedIdentifier, ManifestId, UserName};
+pub use manifest::{AllowEntry, Filesystem, Manifest, Mode, Network, TlsExpectation};
+pub use pattern::{
+    DefaultPorts, HostPattern, MalformedPattern, Pattern, PortPattern, Specificity, UnfitPattern,
+};
+pub use problems::{Problem, Problems};
 pub use reason::{Reason, UnknownReason};
+pub use rules::{DenyList, Match, RuleIndex, Rules};
 pub use size::{Limit, MalformedSize, parse_size};
