@@ -1,1 +1,19 @@
-//! certs
+//! Who is speaking: trust, device identity, revocation lists, and a small authority that issues for them.
+//!
+//! In reading order: [`authority`] makes certificates and CRLs; [`identity`] says whom a verified certificate names;
+//! [`Refusal`] is the closed list of reasons against one.
+//!
+//! Relies on rustls and webpki for TLS and path building and on aws-lc-rs for every signature. This crate opens no
+//! socket, starts no thread, and — issuing by hand apart — reads no clock: verification is told what time it is.
+
+pub mod authority;
+mod certificate;
+mod clock;
+mod der;
+mod files;
+pub mod identity;
+mod refusal;
+
+pub use certificate::{CertificateId, Serial, VerifiedDevice};
+pub use identity::{IdentityRule, TrustDomain};
+pub use refusal::Refusal;
