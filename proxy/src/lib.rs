@@ -1,3 +1,5 @@
 //! proxy
 
 pub mod screen;
+pub mod request;
+pub mod inspect;
