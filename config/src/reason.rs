@@ -60,6 +60,7 @@ reasons! {
     AgentRevoked = "agent_revoked", "The agent was revoked.";
     CertificateRevoked = "certificate_revoked", "The certificate was revoked.";
     CertificateExpired = "certificate_expired", "The certificate has expired.";
+    CertificateUnverified = "certificate_unverified", "Whether the certificate is still good cannot be verified.";
     AllRevoked = "all_revoked", "All access through the gateways is suspended.";
 
     // Where to.
