@@ -1,0 +1,19 @@
+//! `portcullis gateway`: the enforcement point itself.
+
+use std::path::PathBuf;
+
+use super::exit::{Exit, Outcome};
+use super::settings;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The settings file.
+    #[arg(long, value_name = "FILE", default_value = settings::DEFAULT_PATH)]
+    config: PathBuf,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
+    let settings = settings::read(&arguments.config)?;
+    proxy::run(settings, &arguments.config)?;
+    Ok(Exit::Done)
+}
