@@ -7,13 +7,34 @@
 //! socket, starts no thread, and — issuing by hand apart — reads no clock: verification is told what time it is.
 
 pub mod authority;
+pub mod identity;
+mod refusal;
+
+mod authorities;
+mod crl;
+mod document;
+mod trust;
+
+mod path;
+mod remembered;
+mod server;
+mod verifier;
+
 mod certificate;
 mod clock;
 mod der;
 mod files;
-pub mod identity;
-mod refusal;
+mod signed;
 
 pub use certificate::{CertificateId, Serial, VerifiedDevice};
+pub use crl::CrlNumber;
+pub use document::Document;
 pub use identity::{IdentityRule, TrustDomain};
 pub use refusal::Refusal;
+pub use server::{
+    ServerCertificate, ServerFault, TlsVersions, server_config, server_config_without_device_authentication,
+};
+pub use trust::{
+    CRL_MAX_ENTRIES, CrlStatus, HighWater, NewlyRevoked, Trust, TrustFault, TrustFaults, TrustSettings,
+    Update,
+};
