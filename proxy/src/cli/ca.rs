@@ -255,7 +255,7 @@ struct Serial(Vec<u8>);
 fn serial(text: &str) -> Result<Serial, String> {
     const EXPECTED: &str = "expected hex digits, such as 4f02a1";
     let digits = text.replace(':', "");
-    let even = if digits.len() % 2 == 0 { digits } else { format!("0{digits}") };
+    let even = if digits.len().is_multiple_of(2) { digits } else { format!("0{digits}") };
     if even.is_empty() || even.len() > 64 || !even.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(EXPECTED.into());
     }
