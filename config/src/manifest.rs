@@ -69,7 +69,7 @@ impl AllowEntry {
     /// What the first bytes to this port must be: as written, else SNI on 443 and TLS-if-any elsewhere.
     #[must_use]
     pub fn expected_tls(&self, port: u16) -> TlsExpectation {
-        self.tls.unwrap_or(if port == 443 { TlsExpectation::Sni } else { TlsExpectation::Optional })
+        self.tls.unwrap_or_else(|| TlsExpectation::default_for(port))
     }
 }
 
@@ -82,6 +82,14 @@ pub enum TlsExpectation {
     Optional,
     /// Anything at all.
     None,
+}
+
+impl TlsExpectation {
+    /// What holds for a port where nothing is written: SNI on 443, TLS-if-any elsewhere.
+    #[must_use]
+    pub const fn default_for(port: u16) -> Self {
+        if port == 443 { Self::Sni } else { Self::Optional }
+    }
 }
 
 /// What happens to destinations off the list.
