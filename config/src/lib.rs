@@ -20,6 +20,7 @@ mod manifest;
 mod rules;
 
 mod problems;
+mod reading;
 
 #[cfg(test)]
 mod testing;
@@ -32,6 +33,7 @@ pub use pattern::{
     DefaultPorts, HostPattern, MalformedPattern, Pattern, PortPattern, Specificity, UnfitPattern,
 };
 pub use problems::{Problem, Problems};
+pub use reading::{Format, Source};
 pub use reason::{Reason, UnknownReason};
 pub use rules::{DenyList, Match, RuleIndex, Rules};
 pub use size::{Limit, MalformedSize, parse_size};

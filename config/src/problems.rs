@@ -94,8 +94,12 @@ impl Problems {
         self.0.extend(others.0);
     }
 
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.len() >= MOST_PROBLEMS
+    }
+
     pub(crate) fn push(&mut self, problem: Problem) {
-        if self.0.len() < MOST_PROBLEMS {
+        if !self.is_full() {
             self.0.push(problem);
         }
     }

@@ -73,13 +73,10 @@ impl Rules {
         }
     }
 
-    /// The entry that an index of these rules stands for.
-    ///
-    /// # Panics
-    /// When the index was made by other rules that are longer.
+    /// The entry that an index of these rules stands for; `None` for an index that longer rules made.
     #[must_use]
-    pub fn allow_entry(&self, index: RuleIndex) -> &AllowEntry {
-        self.allow.get(index.0 as usize).expect("an index is used with the rules that made it")
+    pub fn allow_entry(&self, index: RuleIndex) -> Option<&AllowEntry> {
+        self.allow.get(index.0 as usize)
     }
 
     /// Every entry of `allow`, in the order of the manifest.

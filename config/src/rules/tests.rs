@@ -113,7 +113,7 @@ fn many_names_keep_their_own_rules() {
             panic!("{host} is listed")
         };
         assert_eq!(index.position() as usize, at);
-        assert_eq!(rules.allow_entry(index).pattern.to_string(), format!("{host}:443"));
+        assert_eq!(rules.allow_entry(index).expect(host).pattern.to_string(), format!("{host}:443"));
     }
     assert_eq!(rules.matching(&"h1000.s1.example.com:443".parse().expect("a name")), Match::Unlisted);
 }
