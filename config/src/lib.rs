@@ -22,6 +22,8 @@ mod rules;
 mod problems;
 mod reading;
 
+pub mod settings;
+
 #[cfg(test)]
 mod testing;
 
@@ -36,4 +38,5 @@ pub use problems::{Problem, Problems};
 pub use reading::{Format, Source};
 pub use reason::{Reason, UnknownReason};
 pub use rules::{DenyList, Match, RuleIndex, Rules};
+pub use settings::GatewaySettings;
 pub use size::{Limit, MalformedSize, parse_size};

@@ -13,7 +13,7 @@ mod walk;
 mod yaml;
 
 pub use source::{Format, Source};
-pub(crate) use tree::Node;
+pub(crate) use tree::{Node, Value};
 pub(crate) use walk::{Field, Table, Walk};
 
 /// The longest file that is read, in bytes.

@@ -39,6 +39,24 @@ pub(crate) struct Entry {
     pub(crate) node: Node,
 }
 
+impl Node {
+    /// The same values, in no place: for defaults, which stand in no file.
+    pub(crate) fn nowhere(mut self) -> Self {
+        self.at = Place::default();
+        self.value = match self.value {
+            Value::List(items) => Value::List(items.into_iter().map(Self::nowhere).collect()),
+            Value::Table(entries) => Value::Table(
+                entries
+                    .into_iter()
+                    .map(|entry| Entry { at: Place::default(), node: entry.node.nowhere(), ..entry })
+                    .collect(),
+            ),
+            plain => plain,
+        };
+        self
+    }
+}
+
 impl Value {
     /// What it is, for a sentence that begins with "found".
     pub(super) fn kind(&self) -> &'static str {

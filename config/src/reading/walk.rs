@@ -5,8 +5,12 @@
 
 use std::cell::RefCell;
 use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::source::Source;
 use super::suggest::closest;
@@ -143,21 +147,21 @@ impl<'n> Field<'n> {
         }
     }
 
-    /// A whole number from `least` to the largest that the type holds.
-    pub(crate) fn whole<T: TryFrom<i128> + PartialOrd + Display>(&self, least: T) -> Option<T> {
+    /// A whole number from `least` to `most`.
+    pub(crate) fn whole<T: TryFrom<i128> + PartialOrd + Display>(&self, least: T, most: T) -> Option<T> {
         let Value::Whole(number) = self.node.value else { return self.expected("a whole number") };
         match T::try_from(number) {
-            Ok(number) if number >= least => Some(number),
-            Ok(_) => self.refuse(&format!("expected at least {least}"), None),
+            Ok(number) if number < least => self.refuse(&format!("expected at least {least}"), None),
+            Ok(number) if number <= most => Some(number),
             Err(_) if number < 0 => self.refuse("the number is negative", None),
-            Err(_) => self.refuse("the number is too large", None),
+            _ => self.refuse(&format!("the number is too large: expected at most {most}"), None),
         }
     }
 
     /// A size: a whole number of bytes, or text with a unit, or `"unlimited"`.
     pub(crate) fn limit(&self) -> Option<Limit> {
         match &self.node.value {
-            Value::Whole(_) => self.whole(0_u64).map(Limit::Bytes),
+            Value::Whole(_) => self.whole(0, u64::MAX).map(Limit::Bytes),
             Value::Text(text) => match Limit::parse(text) {
                 Ok(limit) => Some(limit),
                 Err(MalformedSize::Number) => {
@@ -187,6 +191,45 @@ impl<'n> Field<'n> {
             Some(0) => self.refuse("the duration is zero", None),
             Some(total) if total <= LONGEST_MILLIS => Some(Duration::from_millis(total)),
             _ => self.refuse("a duration is a whole number of at most a year", None),
+        }
+    }
+
+    /// A path; a relative one starts from `directory`.
+    pub(crate) fn path(&self, directory: &Path) -> Option<PathBuf> {
+        self.line().map(|path| directory.join(path))
+    }
+
+    /// An IP address with its port.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        match self.text()?.parse() {
+            Ok(address) => Some(address),
+            Err(_) => {
+                self.refuse("expected an IP address with port, such as 127.0.0.1:8080 or [::1]:8080", None)
+            }
+        }
+    }
+
+    /// An IP address; IPv4 inside IPv6 becomes IPv4.
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        match self.text()?.parse::<IpAddr>() {
+            Ok(address) => Some(address.to_canonical()),
+            Err(_) => self.refuse("expected an IP address", None),
+        }
+    }
+
+    /// A network in CIDR form, or one address.
+    pub(crate) fn network(&self) -> Option<IpNet> {
+        let text = self.text()?;
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Some(IpNet::from(address.to_canonical()));
+        }
+        match text.parse::<IpNet>() {
+            Ok(network) if network.addr() == network.network() => Some(network),
+            Ok(network) => {
+                let help = format!("its network is {}", network.trunc());
+                self.refuse("the network has bits set behind its prefix", Some(&help))
+            }
+            Err(_) => self.refuse("expected a network such as 10.0.0.0/8", None),
         }
     }
 
@@ -252,6 +295,19 @@ impl<'n> Table<'n> {
         let mut all = self.entries.iter().chain(self.fallback);
         let entry = all.find(|entry| entry.key == key)?;
         Some(self.field.below(key, &entry.node))
+    }
+
+    /// What is read from a key: `Some(None)` when it is absent, `None` when it is there and wrong.
+    #[allow(clippy::option_option, reason = "absent, wrong and right are three things")]
+    pub(crate) fn maybe<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(Field<'n>) -> Option<T>,
+    ) -> Option<Option<T>> {
+        match self.optional(key) {
+            None => Some(None),
+            Some(field) => read(field).map(Some),
+        }
     }
 
     /// The value of a key; its absence is a problem.

@@ -1,0 +1,209 @@
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::size::Limit;
+
+const LEAST: &str = r#"
+[tls]
+certificate = "gateway.pem"
+key = "gateway.key"
+[trust]
+device_ca = ["device-ca.pem"]
+trust_domain = "example.org"
+[policy]
+source = "dir:policy"
+keys = "keys.toml"
+"#;
+
+fn read(text: &str) -> Result<GatewaySettings, Problems> {
+    GatewaySettings::read(&Source::new("/etc/portcullis/gateway.toml", text))
+}
+
+/// The least settings, with other lines in a section.
+fn with(section: &str, lines: &str) -> String {
+    let header = format!("[{section}]\n");
+    match LEAST.contains(&header) {
+        true => LEAST.replace(&header, &format!("{header}{lines}\n")),
+        false => format!("{LEAST}{header}{lines}\n"),
+    }
+}
+
+fn problem(section: &str, lines: &str) -> String {
+    read(&with(section, lines)).expect_err(lines).to_string()
+}
+
+#[test]
+fn every_key_has_the_default_that_the_reference_says() {
+    let settings = read(LEAST).expect("the least settings are enough");
+    assert_eq!(settings.gateway.state_dir, Path::new("/var/lib/portcullis"));
+    assert_eq!(settings.gateway.name, None);
+    assert_eq!(settings.listen.device, ["0.0.0.0:8443".parse().expect("an address")]);
+    assert_eq!(settings.listen.pac, None);
+    assert_eq!(settings.tls.versions, TlsVersions::Tls13);
+    assert_eq!(settings.tls.pac, None);
+    assert_eq!(settings.trust.identity, IdentityField::Spiffe);
+    assert_eq!(settings.policy.max_staleness, Duration::from_secs(60));
+    assert_eq!(settings.policy.cut_after, Duration::from_secs(900));
+    assert!(!settings.policy.allow_report_mode);
+    assert_eq!(settings.limits.upload_bytes, Limit::Bytes(250 << 20));
+    assert_eq!(settings.limits.http2_streams, 100);
+    assert_eq!(settings.deadlines.session, Duration::from_secs(12 * 3600));
+    assert_eq!(settings.dns.max_addresses, 32);
+    assert!(settings.destinations.deny.is_empty() && settings.destinations.internal.is_empty());
+    assert_eq!(settings.audit.on_failure, AuditFailure::Refuse);
+}
+
+#[test]
+fn relative_paths_start_from_the_settings_file() {
+    let settings = read(&with("audit", "file = \"log/events.jsonl\"")).expect("valid");
+    assert_eq!(settings.tls.certificate, Path::new("/etc/portcullis/gateway.pem"));
+    assert_eq!(settings.policy.source, PolicySource::Dir("/etc/portcullis/policy".into()));
+    assert_eq!(settings.audit.sink, AuditSink::File("/etc/portcullis/log/events.jsonl".into()));
+    assert_eq!(read(&with("audit", "file = \"-\"")).expect("valid").audit.sink, AuditSink::Stdout);
+}
+
+#[test]
+fn the_reference_is_complete_without_repeats_and_reads_as_settings() {
+    let keys: HashSet<_> = reference().iter().map(|setting| (setting.section, setting.key)).collect();
+    assert_eq!(keys.len(), reference().len());
+    assert!(reference().iter().all(|setting| setting.doc.ends_with('.')));
+    let mut whole = reference_toml();
+    for (missing, value) in [
+        ("certificate", "\"a\""),
+        ("key", "\"a\""),
+        ("device_ca", "[\"a\"]"),
+        ("trust_domain", "\"example.org\""),
+        ("source", "\"dir:a\""),
+        ("keys", "\"a\""),
+    ] {
+        whole = whole.replace(&format!("\n# {missing} =\n"), &format!("\n{missing} = {value}\n"));
+    }
+    read(&whole).expect("the reference names only keys that are read");
+}
+
+#[test]
+fn every_key_of_the_reference_is_known_to_the_reader() {
+    for setting in reference() {
+        let text = format!("[{}]\n{} = \"\\u0000\"\n", setting.section, setting.key);
+        let problems = read(&text).expect_err("a control character suits no key");
+        let path = format!("{}.{}", setting.section, setting.key);
+        assert!(problems.iter().any(|problem| problem.path == path), "{path}: {problems}");
+        assert!(!problems.to_string().contains("no such field"), "{path}: {problems}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_named_all_at_once() {
+    let problems = read("").expect_err("nothing is there").to_string();
+    for path in
+        ["tls.certificate", "tls.key", "trust.device_ca", "trust_domain", "policy.source", "policy.keys"]
+    {
+        assert!(problems.contains(path), "{path}: {problems}");
+    }
+}
+
+#[test]
+fn unknown_keys_are_refused_with_a_suggestion() {
+    for (section, lines, help) in [
+        ("limits", "sesions = 1", "did you mean `sessions`?"),
+        ("deadlines", "idel = \"5s\"", "did you mean `idle`?"),
+        ("tls", "colour = 1", "the fields here are certificate, key, versions, pac_certificate, pac_key"),
+        ("limit", "", "did you mean `limits`?"),
+    ] {
+        assert!(problem(section, lines).contains(help), "{lines}: {}", problem(section, lines));
+    }
+    let shown = problem("limits", "sesions = 1");
+    assert!(
+        shown.starts_with("/etc/portcullis/gateway.toml:12:1: limits.sesions: there is no such field"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn wrong_values_are_refused_and_never_replaced_by_a_default() {
+    for (section, lines) in [
+        ("gateway", "name = \"a b\""),
+        ("gateway", "workers = -1"),
+        ("gateway", "log_format = \"xml\""),
+        ("gateway", "state_dir = \"\""),
+        ("listen", "device = []"),
+        ("listen", "device = [\"localhost:8443\"]"),
+        ("listen", "device = [\"0.0.0.0:8443\", \"0.0.0.0:8443\"]"),
+        ("listen", "device = \"0.0.0.0:8443\""),
+        ("listen", "admin = \"0.0.0.0:9443\""),
+        ("listen", "admin_names = [\"*.example.com\"]"),
+        ("listen", "pac = \"127.0.0.1:8080\""),
+        ("listen", "pac_proxy = \"gateway.example.com\""),
+        ("listen", "proxy_protocol_from = [\"10.0.0.1/8\"]"),
+        ("tls", "versions = \"1.2\""),
+        ("tls", "pac_key = \"a\""),
+        ("trust", "identity = \"email\""),
+        ("trust", "crl_max_entries = 0"),
+        ("policy", "max_staleness = \"0s\""),
+        ("policy", "max_staleness = \"16m\""),
+        ("policy", "max_ttl = \"400d\""),
+        ("policy", "max_ttl = 60"),
+        ("policy", "allow_report_mode = \"no\""),
+        ("policy", "approval = [{ agent = \"*\", roles = [] }]"),
+        ("policy", "approval = [{ agent = \"*\", roles = [\"author\"] }]"),
+        ("destinations", "deny = [\"a*b\"]"),
+        ("destinations", "internal = [\"10.0.0.0\", \"ten\"]"),
+        ("destinations", "metadata_override = [\"169.254.0.0/16\"]"),
+        ("limits", "sessions = 0"),
+        ("limits", "sessions = 1.5"),
+        ("limits", "upload_bytes = \"10 mb\""),
+        ("limits", "upload_bytes = -1"),
+        ("deadlines", "idle = \"5 minutes\""),
+        ("deadlines", "idle = \"99999999999999999999s\""),
+        ("dns", "servers = [\"dns.example\"]"),
+        ("dns", "hosts = { \"a.example\" = [\"b.example\"] }"),
+        ("dns", "hosts = { \"a.example\" = [\"10.0.0.1\"], \"A.example.\" = [] }"),
+        ("audit", "on_failure = \"ignore\""),
+        ("audit", "file = 1"),
+    ] {
+        let shown = problem(section, lines);
+        let key = lines.split(' ').next().expect("a key");
+        assert!(shown.contains(key) || key.starts_with("pac"), "{lines}: {shown}");
+    }
+    assert!(read(&LEAST.replace("device_ca = [\"device-ca.pem\"]", "device_ca = []")).is_err());
+    assert!(read(&LEAST.replace("dir:policy", "ftp:policy")).is_err());
+    assert!(read(&LEAST.replace("dir:policy", "dir:")).is_err());
+}
+
+#[test]
+fn settings_are_read_as_written() {
+    let text = with("policy", "approval = [{ agent = \"*\", roles = [\"approver\", \"security\"] }]")
+        + "[listen]\npac = \"127.0.0.1:8080\"\npac_proxy = \"gateway.example.com:8443\"\n\
+           admin = \"0.0.0.0:9443\"\nadmin_exposed = true\n\
+           [destinations]\ndeny = [\"*.ru\", \"evil.example:25\"]\ninternal = [\"10.20.0.0/16\", \"127.0.0.1\"]\n\
+           [dns]\nservers = [\"9.9.9.9\", \"[::1]:5353\"]\nhosts = { \"Git.example\" = [\"10.20.0.1\", \"::ffff:10.20.0.2\"] }\n\
+           [limits]\nupload_bytes = \"unlimited\"\nupload_bytes_per_session = 0\n[deadlines]\nidle = \"250ms\"\n";
+    let settings = read(&text).expect("valid");
+    assert_eq!(
+        settings.policy.approval,
+        [Approval { agent: None, roles: vec![ApprovalRole::Approver, ApprovalRole::Security] }]
+    );
+    assert_eq!(settings.listen.pac_proxy.expect("set").to_string(), "gateway.example.com:8443");
+    let denied: Vec<_> = settings.destinations.deny.iter().map(ToString::to_string).collect();
+    assert_eq!(denied, ["*.ru:*", "evil.example:25"]);
+    assert_eq!(settings.dns.servers, ["9.9.9.9:53", "[::1]:5353"].map(|text| text.parse().expect(text)));
+    let (name, addresses) = settings.dns.hosts.first_key_value().expect("one name");
+    assert_eq!((name.as_str(), addresses.len()), ("git.example", 2));
+    assert!(addresses.iter().all(std::net::IpAddr::is_ipv4));
+    assert_eq!(settings.limits.upload_bytes, Limit::Unlimited);
+    assert_eq!(settings.limits.upload_bytes_per_session, Limit::Bytes(0));
+    assert_eq!(settings.deadlines.idle, Duration::from_millis(250));
+    for (text, source) in [
+        ("control:https://control.example:9444", "control.example:9444"),
+        ("control:control.example:9444", "control.example:9444"),
+        ("nats:nats://nats.example:4222", "nats.example:4222"),
+    ] {
+        let settings = read(&LEAST.replace("dir:policy", text)).expect(text);
+        match settings.policy.source {
+            PolicySource::Control(at) | PolicySource::Nats(at) => assert_eq!(at.to_string(), source),
+            PolicySource::Dir(_) => panic!("{text} is no directory"),
+        }
+    }
+}
