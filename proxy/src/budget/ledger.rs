@@ -1,0 +1,149 @@
+//! The thread that writes budgets down: longer leases for the cells that ask, exact amounts for those nobody uses.
+//!
+//! Many requests go into one commit. A lease is granted after its commit, given back before it, so the file never says
+//! less than what may have been sent. When a commit fails, whoever waits is told, and the next request, or the next
+//! round at the latest, tries again.
+//!
+//! One thread, so that amounts reach the file in the order they came about. Never runs on the data path.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+
+use super::book::{Book, Use};
+use super::clock::Clock;
+use super::desk::{Desk, Pickup};
+use super::lease::SharedCell;
+use super::store::{Entry, Store, StoreFault, Subject};
+
+/// How often quiet budgets are looked for.
+const ROUND: Duration = Duration::from_secs(1);
+/// How long a failed store is left alone.
+const REST: Duration = Duration::from_millis(200);
+/// How far the witnessed time moves between two prunings, in seconds.
+const PRUNE_EVERY: i64 = 600;
+
+/// All books, and the file they are kept in.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    pub(super) books: DashMap<Subject, Book>,
+    pub(super) store: Store,
+    pub(super) desk: Arc<Desk>,
+    pub(super) clock: Clock,
+    pub(super) healthy: AtomicBool,
+    pub(super) commits: AtomicU64,
+    pub(super) faults: AtomicU64,
+}
+
+impl Ledger {
+    /// A ledger over `store`, at `now` (Unix seconds).
+    pub(super) fn new(store: Store, now: i64) -> Result<Self, StoreFault> {
+        let clock = Clock::new(now, store.witnessed()?);
+        Ok(Self {
+            books: DashMap::new(),
+            store,
+            desk: Arc::default(),
+            clock,
+            healthy: AtomicBool::new(true),
+            commits: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
+        })
+    }
+
+    /// Serves the desk until it closes, then writes down exactly what was spent.
+    pub(super) fn run(&self) -> Result<(), StoreFault> {
+        let mut next_round = Instant::now() + ROUND;
+        let mut pruned_at = 0;
+        loop {
+            match self.desk.pick_up(next_round) {
+                Pickup::Closing => return self.close_books(),
+                Pickup::Requests(cells) => self.extend_leases(&cells),
+            }
+            if Instant::now() >= next_round {
+                self.round(&mut pruned_at);
+                next_round = Instant::now() + ROUND;
+            }
+        }
+    }
+
+    /// Writes longer leases for `cells`, then grants them.
+    pub(super) fn extend_leases(&self, cells: &[Arc<SharedCell>]) {
+        if cells.is_empty() {
+            return;
+        }
+        // Out of the queue before the amounts are read: what is used up from here on asks again.
+        cells.iter().for_each(|cell| cell.leaves_queue());
+        let amounts: Vec<_> = cells.iter().map(|cell| (Arc::clone(cell), cell.cell.next_lease())).collect();
+        match self.write(&amounts) {
+            Ok(()) => amounts.iter().for_each(|(cell, until)| cell.written(*until)),
+            Err(_) => {
+                cells.iter().for_each(|cell| cell.not_written());
+                self.desk.pause(REST);
+            }
+        }
+    }
+
+    /// Gives back the leases of quiet books, forgets those the file knows all of, and prunes the file.
+    pub(super) fn round(&self, pruned_at: &mut i64) {
+        let returns = self.age_books();
+        let probing = !self.healthy.load(Ordering::Relaxed);
+        if (probing || !returns.is_empty()) && self.write(&returns).is_ok() {
+            returns.iter().for_each(|(cell, spent)| cell.given_back(*spent));
+        }
+        let witnessed = self.clock.witnessed();
+        if witnessed >= pruned_at.saturating_add(PRUNE_EVERY) && self.prune(witnessed) {
+            *pruned_at = witnessed;
+        }
+    }
+
+    fn age_books(&self) -> Vec<(Arc<SharedCell>, u64)> {
+        let mut returns = Vec::new();
+        self.books.retain(|_, book| match book.age() {
+            Use::Held => true,
+            Use::Forgettable => false,
+            Use::Returns(cells) => {
+                returns.extend(cells);
+                true
+            }
+        });
+        returns
+    }
+
+    fn prune(&self, witnessed: i64) -> bool {
+        let outcome = self.store.prune(witnessed);
+        self.observe(outcome.map(|_| ())).is_ok()
+    }
+
+    /// The last commit of a clean shutdown.
+    fn close_books(&self) -> Result<(), StoreFault> {
+        let spent: Vec<_> = self.books.iter().flat_map(|book| book.seal()).collect();
+        self.write(&spent)
+    }
+
+    fn write(&self, amounts: &[(Arc<SharedCell>, u64)]) -> Result<(), StoreFault> {
+        let entries: Vec<_> =
+            amounts.iter().map(|(cell, spent)| Entry { place: &cell.place, spent: *spent }).collect();
+        self.observe(self.store.write(&entries, self.clock.witnessed()))
+    }
+
+    fn observe(&self, outcome: Result<(), StoreFault>) -> Result<(), StoreFault> {
+        let was_healthy = self.healthy.swap(outcome.is_ok(), Ordering::AcqRel);
+        match &outcome {
+            Ok(()) => {
+                self.commits.fetch_add(1, Ordering::Relaxed);
+                if !was_healthy {
+                    tracing::info!("upload budgets are written down again");
+                }
+            }
+            Err(fault) => {
+                self.faults.fetch_add(1, Ordering::Relaxed);
+                if was_healthy {
+                    tracing::error!(%fault, "upload budgets cannot be written down; sessions end when their leases do");
+                }
+            }
+        }
+        outcome
+    }
+}
