@@ -1,1 +1,34 @@
-//! policy-sync
+//! What is allowed now: signed manifests and revocations in, one snapshot out.
+//!
+//! In reading order: [`keys`] says whose word counts; [`envelope`] whether a word is theirs; [`target`] and
+//! [`revocations`] what is withdrawn; [`snapshot`] the policy at one moment; [`decide`] what it says about a session;
+//! [`change`] whom a new one touches; [`feed`] how it takes effect.
+//!
+//! Relies on `config` for manifests and matching, on `certs` for certificates and on `audit` for events. It
+//! publishes and never knows who subscribes; it opens no connection to any destination.
+
+pub mod keys;
+
+pub mod envelope;
+
+pub mod target;
+
+pub mod revocations;
+mod sharded;
+
+pub mod snapshot;
+
+pub mod decide;
+
+pub mod change;
+
+pub mod feed;
+
+pub use change::{Change, Subjects, Touched};
+pub use decide::{Asking, Denial, Grant};
+pub use envelope::{Envelope, EnvelopeFault, PayloadType};
+pub use feed::{Enforcer, Feed, OutOfOrder, Receipt};
+pub use keys::{KeyId, KeyRing, PublicKey, Role, SigningKey, TrustedKey};
+pub use revocations::{Revocation, Revocations, StatementId};
+pub use snapshot::{LiveManifest, PolicyBounds, Snapshot};
+pub use target::{CertificateTarget, Target};
