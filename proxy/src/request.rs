@@ -18,6 +18,8 @@ mod route;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use line::is_field_line;
+
 use std::sync::Arc;
 
 use config::{AgentName, Destination, Reason};

@@ -136,6 +136,16 @@ pub(super) fn websocket(
     Ok(true)
 }
 
+/// RFC 9110 §7.6.2: an OPTIONS that has no hops left is not passed on. The refusal lists the methods, which
+/// is the answer that was asked for.
+pub(super) fn has_hops_left(headers: &HeaderMap, method: &Method) -> Result<(), Refused> {
+    let spent = headers.get(header::MAX_FORWARDS).and_then(digits) == Some(0);
+    if spent && method == Method::OPTIONS {
+        return Err(Refused::new(Reason::MethodNotAllowed, "OPTIONS with no hops left"));
+    }
+    Ok(())
+}
+
 /// RFC 9112 §9.3. `Proxy-Connection` is what some programs still say to a proxy.
 pub(super) fn persistent(headers: &HeaderMap, protocol: Protocol) -> bool {
     let says = |option| {

@@ -44,6 +44,7 @@ impl RequestHead {
             }
             Route::Forward { destination, method, path } => {
                 host.map_or(Ok(()), fields::host_is_valid)?;
+                fields::has_hops_left(&headers, &method)?;
                 let framing = fields::framing(&headers, protocol)?;
                 let expects_continue = fields::expects_continue(&headers, protocol, framing)?;
                 let websocket = fields::websocket(&headers, protocol, &method, framing)?;

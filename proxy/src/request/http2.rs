@@ -69,6 +69,7 @@ fn forward(parts: &Parts, method: Method, ended: bool, rules: &Rules) -> Result<
         return Err(Refused::new(Reason::HeadTooLarge, "the path is too long"));
     }
     let path = route::path_and_query(path, &method)?;
+    fields::has_hops_left(&parts.headers, &method)?;
     let framing = framing(&parts.headers, ended)?;
     let expects_continue = fields::expects_continue(&parts.headers, Protocol::Http2, framing)?;
     let headers = joined_cookies(&parts.headers)?;

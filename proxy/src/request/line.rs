@@ -92,6 +92,11 @@ fn split_request_line(line: &[u8]) -> Result<RequestLine<'_>, Refused> {
     }
 }
 
+/// Whether this is one field line, without its CRLF.
+pub(crate) fn is_field_line(line: &[u8]) -> bool {
+    check_field_line(line).is_ok()
+}
+
 /// RFC 9112 §5: a token, at once a colon. A line that begins with a blank is obs-fold (§5.2).
 fn check_field_line(line: &[u8]) -> Result<(), Refused> {
     let name = line.split(|byte| *byte == b':').next().unwrap_or_default();

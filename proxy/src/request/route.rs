@@ -35,8 +35,7 @@ pub(super) fn read(line: &RequestLine<'_>, rules: &Rules) -> Result<Route, Refus
 
 /// The methods that are served. TRACE would return the request to whoever injected into it.
 pub(super) fn method(bytes: &[u8]) -> Result<Method, Refused> {
-    const SERVED: [&str; 9] =
-        ["CONNECT", "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "QUERY"];
+    const SERVED: [&str; 8] = ["CONNECT", "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
     if SERVED.iter().any(|served| served.as_bytes() == bytes) {
         return Method::from_bytes(bytes).map_err(|_| Refused::malformed("the method is not a token"));
     }

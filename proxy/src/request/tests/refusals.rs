@@ -93,6 +93,7 @@ fn methods_that_are_not_served() {
     for method in ["TRACE", "TRACK", "PROPFIND", "get", "Get", "GETT", "G", "FOO-BAR", "DEBUG"] {
         check(format!("{method} http://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n"), MethodNotAllowed);
     }
+    check("OPTIONS http://a/ HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n", MethodNotAllowed);
     for method in ["connect", "Connect", "CONNECt", "G(T", "\"GET\""] {
         check(format!("{method} a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n"), Request);
     }
