@@ -29,13 +29,9 @@ pub(super) enum Foreign {
 }
 
 impl Names {
-    /// The names of a listener bound to `address`, with `extra` ones.
-    pub(super) fn new(address: SocketAddr, extra: &[Name]) -> Self {
-        let localhost = Host::parse_wire(b"localhost").ok().and_then(|host| match host {
-            Host::Name(name) => Some(name),
-            Host::Ip(_) => None,
-        });
-        Self { address: address.ip().to_canonical(), names: localhost.into_iter().chain(extra.iter().cloned()).collect() }
+    /// The names of a listener bound to `address`: the address itself and `names`.
+    pub(super) fn new(address: SocketAddr, names: &[Name]) -> Self {
+        Self { address: address.ip().to_canonical(), names: names.to_vec() }
     }
 
     /// Checks the fields by which a browser says who is speaking to whom.
@@ -80,8 +76,11 @@ mod tests {
     use super::*;
 
     fn names() -> Names {
-        let Ok(Host::Name(extra)) = Host::parse_wire(b"gw-1.example.com") else { panic!("a name") };
-        Names::new("127.0.0.1:9443".parse().unwrap(), &[extra])
+        let named = ["localhost", "gw-1.example.com"].map(|name| match Host::parse_wire(name.as_bytes()) {
+            Ok(Host::Name(name)) => name,
+            other => panic!("{other:?} is no name"),
+        });
+        Names::new("127.0.0.1:9443".parse().unwrap(), &named)
     }
 
     fn fields(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -139,6 +138,13 @@ mod tests {
             let request = fields(&[("host", "localhost:9443"), (field, value)]);
             assert_eq!(names().check(&request), expected, "{field}: {value}");
         }
+    }
+
+    #[test]
+    fn a_name_that_the_settings_do_not_list_is_foreign() {
+        let unnamed = Names::new("127.0.0.1:9443".parse().unwrap(), &[]);
+        assert_eq!(unnamed.check(&fields(&[("host", "localhost:9443")])), Err(Foreign::Host));
+        assert_eq!(unnamed.check(&fields(&[("host", "127.0.0.1:9443")])), Ok(()));
     }
 
     #[test]

@@ -66,6 +66,11 @@ impl Printer {
         }
     }
 
+    /// Begins a fresh screen, where there is a screen to begin.
+    pub(crate) fn clear(&self) -> Result<(), Failure> {
+        if self.format == Format::Table && io::stdout().is_terminal() { self.text("\u{1b}[H\u{1b}[2J") } else { Ok(()) }
+    }
+
     /// Says on standard error what happened besides the data.
     pub(crate) fn note(&self, text: impl std::fmt::Display) {
         eprintln!("{text}");
