@@ -26,6 +26,9 @@ mod der;
 mod files;
 mod signed;
 
+#[cfg(test)]
+mod lab;
+
 pub use certificate::{CertificateId, Serial, VerifiedDevice};
 pub use crl::CrlNumber;
 pub use document::Document;
@@ -38,3 +41,4 @@ pub use trust::{
     CRL_MAX_ENTRIES, CrlStatus, HighWater, NewlyRevoked, Trust, TrustFault, TrustFaults, TrustSettings,
     Update,
 };
+pub use verifier::{DeviceVerifier, RefusalObserver, Refused};

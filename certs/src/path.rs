@@ -150,7 +150,7 @@ fn path(
     let refused = RefCell::new(None);
     let examine = |path: &VerifiedPath<'_>| match links(trust, path, now) {
         Ok(links) => {
-            examined.replace(Ok(links));
+            *examined.borrow_mut() = Ok(links);
             Ok(())
         }
         Err(refusal) => {

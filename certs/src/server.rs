@@ -33,9 +33,11 @@ pub enum TlsVersions {
 
 impl TlsVersions {
     fn supported(self) -> &'static [&'static SupportedProtocolVersion] {
+        static TLS13: &[&SupportedProtocolVersion] = &[&version::TLS13];
+        static BOTH: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
         match self {
-            Self::Tls13 => &[&version::TLS13],
-            Self::Tls12AndTls13 => &[&version::TLS13, &version::TLS12],
+            Self::Tls13 => TLS13,
+            Self::Tls12AndTls13 => BOTH,
         }
     }
 }

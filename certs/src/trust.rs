@@ -200,16 +200,16 @@ impl Trust {
     /// # Errors
     /// The first check that fails, from the leaf up.
     pub fn recheck(&self, device: &VerifiedDevice, now: i64) -> Result<(), Refusal> {
-        let links = device.chain.iter().zip(&device.issuer_keys);
-        let Some((last, anchor)) = links.clone().last() else { return Err(Refusal::UnknownIssuer) };
-        if device.chain.len() != device.issuer_keys.len() || device.chain.first() != Some(&device.leaf) {
+        let whole =
+            device.chain.len() == device.issuer_keys.len() && device.chain.first() == Some(&device.leaf);
+        let (true, Some(last), Some(anchor)) = (whole, device.chain.last(), device.issuer_keys.last()) else {
             return Err(Refusal::UnknownIssuer);
-        }
+        };
         if now > device.not_after {
             return Err(Refusal::Expired);
         }
         self.anchor(&last.issuer, anchor, now)?;
-        for (depth, (certificate, key)) in links.enumerate() {
+        for (depth, (certificate, key)) in device.chain.iter().zip(&device.issuer_keys).enumerate() {
             self.is_clear(&certificate.issuer, key, &certificate.serial, depth, now)?;
         }
         Ok(())
