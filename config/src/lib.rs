@@ -30,7 +30,10 @@ mod testing;
 pub use destination::{Destination, MalformedDestination};
 pub use host::{Host, MalformedHost, Name};
 pub use identifiers::{AgentName, DeviceId, MalformedIdentifier, ManifestId, UserName};
-pub use manifest::{AllowEntry, Filesystem, Manifest, Mode, Network, TlsExpectation};
+pub use manifest::{
+    AllowEntry, Filesystem, IssuedManifest, Manifest, ManifestDraft, Mode, Network, TlsExpectation,
+    manifest_schema,
+};
 pub use pattern::{
     DefaultPorts, HostPattern, MalformedPattern, Pattern, PortPattern, Specificity, UnfitPattern,
 };

@@ -10,6 +10,11 @@ use crate::identifiers::{AgentName, DeviceId, ManifestId, UserName};
 use crate::pattern::Pattern;
 use crate::size::Limit;
 
+mod document;
+mod read;
+
+pub use document::manifest_schema;
+
 /// A manifest with its identifier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
@@ -33,6 +38,57 @@ pub struct Manifest {
     pub secrets: Option<BTreeMap<String, String>>,
     /// How long it lives from the moment it was signed; at least one second.
     pub ttl: Duration,
+}
+
+/// A manifest as its author wrote it: the identifier may still be missing, and is then given by signing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestDraft {
+    /// Which manifest this is, if the author chose.
+    pub id: Option<ManifestId>,
+    /// The program it is written for.
+    pub agent: AgentName,
+    /// The person on whose behalf the agent works.
+    pub user: UserName,
+    /// The device on which it runs.
+    pub device: DeviceId,
+    /// What the agent is there for.
+    pub role: Option<String>,
+    /// Where its data has to stay.
+    pub residency: Option<String>,
+    /// Which destinations, and how much to them.
+    pub network: Network,
+    /// Which files.
+    pub filesystem: Option<Filesystem>,
+    /// Which secrets, by store.
+    pub secrets: Option<BTreeMap<String, String>>,
+    /// How long it lives from the moment it was signed; at least one second.
+    pub ttl: Duration,
+}
+
+impl ManifestDraft {
+    /// The manifest that this draft becomes under an identifier; its own one gives way.
+    #[must_use]
+    pub fn identified(self, id: ManifestId) -> Manifest {
+        let Self { id: _, agent, user, device, role, residency, network, filesystem, secrets, ttl } = self;
+        Manifest { id, agent, user, device, role, residency, network, filesystem, secrets, ttl }
+    }
+}
+
+impl From<Manifest> for ManifestDraft {
+    fn from(manifest: Manifest) -> Self {
+        let Manifest { id, agent, user, device, role, residency, network, filesystem, secrets, ttl } =
+            manifest;
+        Self { id: Some(id), agent, user, device, role, residency, network, filesystem, secrets, ttl }
+    }
+}
+
+/// What is signed: a manifest, with or without its identifier, and the moment of signing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuedManifest {
+    /// The manifest.
+    pub draft: ManifestDraft,
+    /// When it was signed, in seconds since 1970 (UTC).
+    pub issued_at: i64,
 }
 
 /// The `network` part of a manifest.
@@ -110,3 +166,6 @@ pub struct Filesystem {
     /// Paths that may be written.
     pub write: Vec<String>,
 }
+
+#[cfg(test)]
+mod tests;

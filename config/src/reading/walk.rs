@@ -45,6 +45,12 @@ impl<'s> Walk<'s> {
         });
     }
 
+    /// Notes that the file as a whole is wrong, and is `None` for the caller to return.
+    pub(crate) fn refuse_file<T>(&self, message: &str) -> Option<T> {
+        self.problem(Place::default(), "", message, None);
+        None
+    }
+
     pub(super) fn duplicate(&self, at: Place, key: &str) {
         self.problem(at, "", &format!("`{}` is there twice", capped(key)), None);
     }
@@ -71,10 +77,6 @@ impl<'n> Field<'n> {
         Self { walk, node, path: String::new() }
     }
 
-    pub(crate) fn is_list(&self) -> bool {
-        matches!(self.node.value, Value::List(_))
-    }
-
     pub(crate) fn is_text(&self) -> bool {
         matches!(self.node.value, Value::Text(_))
     }
@@ -93,7 +95,11 @@ impl<'n> Field<'n> {
             }
             _ => None,
         };
-        self.refuse(&format!("expected {wanted}, found {}", self.node.value.kind()), help)
+        let found = match &self.node.value {
+            Value::Other(spelled) => format!("`{}`", capped(spelled)),
+            value => value.kind().to_owned(),
+        };
+        self.refuse(&format!("expected {wanted}, found {found}"), help)
     }
 
     pub(crate) fn text(&self) -> Option<&'n str> {
