@@ -28,7 +28,7 @@ pub enum TlsVersions {
     #[default]
     Tls13,
     /// TLS 1.3, and TLS 1.2 with the extended master secret (RFC 7627) and ECDHE AEAD suites.
-    Tls12AndTls13,
+    Tls12And13,
 }
 
 impl TlsVersions {
@@ -37,7 +37,7 @@ impl TlsVersions {
         static BOTH: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
         match self {
             Self::Tls13 => TLS13,
-            Self::Tls12AndTls13 => BOTH,
+            Self::Tls12And13 => BOTH,
         }
     }
 }

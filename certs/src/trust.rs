@@ -43,6 +43,7 @@ pub struct Trust {
     pub(crate) rule: IdentityRule,
     crls: Crls,
     marks: HighWater,
+    set_aside: Vec<TrustFault>,
     crl_max_entries: usize,
     epoch: u64,
 }
@@ -80,47 +81,50 @@ pub struct CrlStatus {
 impl Trust {
     /// The first trust of a process. `marks` is what [`Trust::high_water`] gave before a restart.
     ///
-    /// # Errors
-    /// Everything that is wrong with the files, all at once. A stale CRL is no fault here: it refuses devices, later.
-    pub fn load(settings: &TrustSettings, marks: &HighWater, now: i64) -> Result<Self, TrustFaults> {
-        let authorities = Authorities::read(&settings.authorities);
-        let (authorities, mut faults) = match authorities {
-            Ok(authorities) => (Some(authorities), Vec::new()),
-            Err(faults) => (None, faults),
-        };
-        let mut crls = Crls::default();
-        match &authorities {
-            Some(authorities) => {
-                faults.extend(crls.add(&settings.crls, authorities, marks, settings.crl_max_entries, now));
-            }
-            None => faults.extend(settings.crls.iter().filter_map(|document| document.crls().err())),
-        }
-        match authorities {
-            Some(authorities) if faults.is_empty() => Ok(Self {
-                authorities,
-                rule: settings.rule.clone(),
-                crls,
-                marks: marks.clone(),
-                crl_max_entries: settings.crl_max_entries,
-                epoch: 1,
-            }),
-            _ => Err(TrustFaults(faults)),
-        }
-    }
-
-    /// The next trust after the settings were read again. Only the CRLs of `settings` are in force afterwards.
+    /// A CRL that is older than the marks is set aside, not a fault: its successor may still come from elsewhere, and until
+    /// then nobody of that authority is cleared. See [`Trust::set_aside`]. A stale CRL refuses devices in the same way.
     ///
     /// # Errors
-    /// As [`Trust::load`], and [`TrustFault::CrlRolledBack`] against this trust, and [`TrustFault::RuleChanged`]. The previous
-    /// trust stays what it was.
+    /// Everything else that is wrong with the files, all at once.
+    pub fn load(settings: &TrustSettings, marks: &HighWater, now: i64) -> Result<Self, TrustFaults> {
+        Self::build(settings, Authorities::read(&settings.authorities), Crls::default(), marks.clone(), now)
+    }
+
+    /// The next trust after the settings were read again. CRLs in force stay, unless the settings bring their successor.
+    ///
+    /// # Errors
+    /// As [`Trust::load`], and [`TrustFault::RuleChanged`]. The previous trust stays what it was.
     pub fn reload(&self, settings: &TrustSettings, now: i64) -> Result<Update, TrustFaults> {
         if settings.rule != self.rule {
             return Err(TrustFault::RuleChanged.into());
         }
-        let mut trust = Self::load(settings, &self.high_water(), now)?;
-        trust.authorities = trust.authorities.remembering(&self.authorities);
-        trust.epoch = self.epoch + 1;
-        Ok(trust.after(self, Vec::new()))
+        let authorities = Authorities::read(&settings.authorities);
+        let authorities = authorities.map(|authorities| authorities.remembering(&self.authorities));
+        let trust = Self::build(settings, authorities, self.crls.clone(), self.high_water(), now)?;
+        let refused = trust.set_aside.clone();
+        Ok(Self { epoch: self.epoch + 1, ..trust }.after(self, refused))
+    }
+
+    fn build(
+        settings: &TrustSettings,
+        authorities: Result<Authorities, Vec<TrustFault>>,
+        mut crls: Crls,
+        marks: HighWater,
+        now: i64,
+    ) -> Result<Self, TrustFaults> {
+        let most = settings.crl_max_entries;
+        let authorities = authorities.map_err(|mut faults| {
+            faults.extend(settings.crls.iter().filter_map(|document| document.crls().err()));
+            TrustFaults(faults)
+        })?;
+        let faults = crls.add(&settings.crls, &authorities, &marks, most, now);
+        let is_rollback = |fault: &TrustFault| matches!(fault, TrustFault::CrlRolledBack { .. });
+        let (set_aside, faults): (Vec<_>, Vec<_>) = faults.into_iter().partition(is_rollback);
+        if !faults.is_empty() {
+            return Err(TrustFaults(faults));
+        }
+        let rule = settings.rule.clone();
+        Ok(Self { authorities, rule, crls, marks, set_aside, crl_max_entries: most, epoch: 1 })
     }
 
     /// The next trust with these CRLs besides the ones in force: of each authority the one with the highest number counts.
@@ -136,6 +140,7 @@ impl Trust {
             rule: self.rule.clone(),
             crls,
             marks,
+            set_aside: Vec::new(),
             crl_max_entries: self.crl_max_entries,
             epoch: self.epoch + 1,
         };
@@ -152,6 +157,12 @@ impl Trust {
     #[must_use]
     pub fn rule(&self) -> &IdentityRule {
         &self.rule
+    }
+
+    /// CRLs of the settings that are not in force because they are older than one that was: to be warned of.
+    #[must_use]
+    pub fn set_aside(&self) -> &[TrustFault] {
+        &self.set_aside
     }
 
     /// The highest CRL numbers seen; to be kept for the next start.

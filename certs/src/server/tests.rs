@@ -59,8 +59,8 @@ fn tls_1_2_is_spoken_only_when_asked_for() {
     for (versions, version, good) in [
         (TlsVersions::Tls13, &TLS13, true),
         (TlsVersions::Tls13, &TLS12, false),
-        (TlsVersions::Tls12AndTls13, &TLS13, true),
-        (TlsVersions::Tls12AndTls13, &TLS12, true),
+        (TlsVersions::Tls12And13, &TLS13, true),
+        (TlsVersions::Tls12And13, &TLS12, true),
     ] {
         let config = server_config(&lab.gateway(), verifier(&lab), versions, &[b"h2"], None).unwrap();
         let outcome = handshake(&config, &client(Some(device.clone()), version));
@@ -72,7 +72,7 @@ fn tls_1_2_is_spoken_only_when_asked_for() {
 #[test]
 fn every_listener_is_without_resumption_early_data_and_key_log() {
     let lab = Lab::new();
-    let versions = TlsVersions::Tls12AndTls13;
+    let versions = TlsVersions::Tls12And13;
     let configs = [
         server_config(&lab.gateway(), verifier(&lab), versions, &[b"h2", b"http/1.1"], None).unwrap(),
         server_config_without_device_authentication(&lab.gateway(), versions, &[b"h2", b"http/1.1"]).unwrap(),

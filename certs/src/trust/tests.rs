@@ -117,29 +117,32 @@ fn crls_of_authorities_that_nobody_has_met_are_few() {
 fn the_highest_number_counts_and_a_rollback_is_refused() {
     let lab = Lab::new();
     let [older, newer] = two_crls(&lab.root);
-    let seven = |trust: &Trust| trust.crl_status()[0].number.to_string();
+    let device = lab.device("d-1").chain();
+    let in_force = |trust: &Trust| trust.crl_status()[0].number.to_string();
+    let is_rollback = |faults: &[TrustFault]| matches!(faults, [TrustFault::CrlRolledBack { origin, .. }] if origin == "older.crl");
     // In one set, in any order.
     for set in [vec![older.clone(), newer.clone()], vec![newer.clone(), older.clone()]] {
         let trust = load(&TrustSettings { crls: set.clone(), ..lab.settings() }).unwrap();
-        assert_eq!((trust.crl_status().len(), seven(&trust)), (1, "2".into()));
+        assert_eq!((trust.crl_status().len(), in_force(&trust)), (1, "2".into()));
         // Reading the same directory again is no rollback.
         assert_eq!(trust.with_crls(&set, now()).refused, []);
         // An old file alone is.
         let update = trust.with_crls(std::slice::from_ref(&older), now());
-        assert!(
-            matches!(&update.refused[..], [TrustFault::CrlRolledBack { origin, .. }] if origin == "older.crl")
-        );
-        assert_eq!(seven(&update.trust), "2");
+        assert!(is_rollback(&update.refused));
+        assert_eq!(in_force(&update.trust), "2");
         let settings = TrustSettings { crls: vec![older.clone()], ..lab.settings() };
-        assert!(matches!(
-            &trust.reload(&settings, now()).unwrap_err().0[..],
-            [TrustFault::CrlRolledBack { .. }]
-        ));
-        // Across a restart too, by the marks that were kept.
+        let update = trust.reload(&settings, now()).unwrap();
+        assert!(is_rollback(&update.refused));
+        assert_eq!(in_force(&update.trust), "2");
+        // Across a restart too, by the marks that were kept, until the successor comes from wherever.
         let marks = HighWater::parse(&trust.high_water().to_text()).unwrap();
-        let faults = Trust::load(&settings, &marks, now()).unwrap_err().0;
-        assert!(matches!(&faults[..], [TrustFault::CrlRolledBack { .. }]));
-        assert!(Trust::load(&TrustSettings { crls: set, ..lab.settings() }, &marks, now()).is_ok());
+        let restarted = Trust::load(&settings, &marks, now()).unwrap();
+        assert!(is_rollback(restarted.set_aside()));
+        assert_eq!(restarted.uncovered(now()).len(), 1);
+        let verifier = crate::DeviceVerifier::new(restarted, None);
+        assert_eq!(verifier.identify(&device, now()), Err(Refusal::RevocationUnknown));
+        assert_eq!(verifier.add_crls(&set, now()).refused, []);
+        assert!(verifier.identify(&device, now()).is_ok());
     }
 }
 
@@ -162,6 +165,19 @@ fn a_rollback_of_an_intermediate_that_was_met_is_refused_after_a_restart() {
     assert_eq!(restarted.identify(&chain, now()), Err(Refusal::CrlStale));
     restarted.add_crls(&[newer], now());
     assert!(restarted.identify(&chain, now()).is_ok());
+}
+
+#[test]
+fn a_crl_that_came_another_way_survives_a_reload_of_the_settings() {
+    let lab = Lab::new();
+    let device = lab.device("d-1");
+    let settings = lab.settings();
+    let server = lab.server(&settings);
+    lab.root.revoke(Revocable::Serial(device.serial())).unwrap();
+    server.verifier.add_crls(&[pem("fed.crl", &lab.root.crl(DAY).unwrap())], now());
+    let update = server.verifier.reload(&settings, now()).unwrap();
+    assert!(matches!(&update.refused[..], [TrustFault::CrlRolledBack { .. }]));
+    assert_eq!(server.verifier.identify(&device.chain(), now()), Err(Refusal::Revoked));
 }
 
 #[test]
