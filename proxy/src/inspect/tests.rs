@@ -289,6 +289,29 @@ fn the_verdict_follows_expectation_destination_and_flight() {
     }
 }
 
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn a_bent_flight_reads_the_same_at_every_split(
+        edits in proptest::collection::vec((0..120_usize, proptest::prelude::any::<u8>()), 0..4),
+        cut in 0..120_usize,
+    ) {
+        let mut bytes = flight(&[server_name(b"a.example"), extension(43, &[2, 3, 4])].concat());
+        for (at, byte) in edits {
+            let at = at % bytes.len();
+            bytes[at] = byte;
+        }
+        let whole = look(&bytes);
+        let (first, rest) = bytes.split_at(cut.min(bytes.len()));
+        let mut halves = FirstFlight::new();
+        let early = halves.feed(first);
+        proptest::prop_assert!(early == Progress::NeedMore || early == whole);
+        proptest::prop_assert_eq!(halves.feed(rest), whole.clone());
+        proptest::prop_assert_eq!(look_bytewise(&bytes), whole);
+    }
+}
+
 #[test]
 fn the_hello_of_a_real_tls_stack_is_read() {
     let table = [("Real.Example", named("real.example")), ("192.0.2.1", unnamed())];

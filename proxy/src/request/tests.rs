@@ -4,6 +4,7 @@ use http::Method;
 use super::{Forward, Framing, Protocol, Pseudonym, Refused, Request, RequestHead, Rules};
 
 mod http2;
+mod properties;
 mod refusals;
 
 fn rules() -> Rules {
