@@ -23,8 +23,8 @@ pub struct Change {
 pub enum Touched {
     /// Everybody's.
     All,
-    /// Those of any of these.
-    These(Subjects),
+    /// Those of some subjects.
+    Some(Subjects),
 }
 
 /// Lists without order; something can be touched through several of them.
@@ -78,7 +78,7 @@ fn touched(old: &Snapshot, new: &Snapshot) -> Touched {
             Target::Certificate(certificate) => subjects.certificates.push(certificate),
         }
     }
-    Touched::These(subjects)
+    Touched::Some(subjects)
 }
 
 #[cfg(test)]

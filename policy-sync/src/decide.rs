@@ -131,7 +131,7 @@ impl Snapshot {
             (Some(only), None) => Ok(only),
             (Some(_), Some(_)) => Err(Reason::ManifestRequired),
             // None has authority. The latest of them says best why not.
-            (None, _) => manifests.iter().max_by_key(|live| live.precedence).ok_or(Reason::NoManifest),
+            (None, _) => manifests.iter().max_by_key(|live| live.issued_at).ok_or(Reason::NoManifest),
         }
     }
 

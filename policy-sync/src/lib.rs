@@ -1,8 +1,9 @@
 //! What is allowed now: signed manifests and revocations in, one snapshot out.
 //!
 //! In reading order: [`keys`] says whose word counts; [`envelope`] whether a word is theirs; [`target`] and
-//! [`revocations`] what is withdrawn; [`snapshot`] the policy at one moment; [`decide`] what it says about a session;
-//! [`change`] whom a new one touches; [`feed`] how it takes effect.
+//! [`revocations`] what is withdrawn; [`signed`] what a signed payload says; [`snapshot`] the policy at one moment;
+//! [`decide`] what it says about a session; [`change`] whom a new one touches; [`feed`] how it takes effect;
+//! [`assembly`] keeps the working set that snapshots are taken from, and its journal what must not be forgotten.
 //!
 //! Relies on `config` for manifests and matching, on `certs` for certificates and on `audit` for events. It
 //! publishes and never knows who subscribes; it opens no connection to any destination.
@@ -16,6 +17,8 @@ pub mod target;
 pub mod revocations;
 mod sharded;
 
+pub mod signed;
+
 pub mod snapshot;
 
 pub mod decide;
@@ -24,11 +27,20 @@ pub mod change;
 
 pub mod feed;
 
+pub mod assembly;
+mod files;
+mod journal;
+
+pub use assembly::Assembly;
 pub use change::{Change, Subjects, Touched};
 pub use decide::{Asking, Denial, Grant};
 pub use envelope::{Envelope, EnvelopeFault, PayloadType};
 pub use feed::{Enforcer, Feed, OutOfOrder, Receipt};
 pub use keys::{KeyId, KeyRing, PublicKey, Role, SigningKey, TrustedKey};
 pub use revocations::{Revocation, Revocations, StatementId};
+pub use signed::{
+    Approvals, Lift, SignedFault, SignedManifest, Statement, sign_lift, sign_manifest, sign_revocation,
+    verify_manifest, verify_statement,
+};
 pub use snapshot::{LiveManifest, PolicyBounds, Snapshot};
 pub use target::{CertificateTarget, Target};

@@ -154,7 +154,6 @@ impl Revocations {
     }
 
     /// Takes a revocation out of force; false when it was not.
-    #[cfg_attr(not(test), expect(dead_code))]
     pub(crate) fn remove(&mut self, id: StatementId, target: &Target) -> bool {
         let present = self.aimed_at(target);
         let rest: Vec<_> = present.iter().filter(|other| other.id != id).cloned().collect();

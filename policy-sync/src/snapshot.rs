@@ -41,12 +41,10 @@ pub struct LiveManifest {
     pub manifest: Manifest,
     /// Its network rules, compiled.
     pub rules: Rules,
-    /// When it was issued: seconds since 1970.
+    /// When it was issued: seconds since 1970. Of two rivals the later one supersedes.
     pub issued_at: i64,
     /// From when on it allows nothing: seconds since 1970. Life as signed, capped by the gateway.
     pub expires_at: i64,
-    /// When it was issued, in microseconds since 1970: what decides which of two supersedes.
-    pub precedence: i64,
     /// SHA-256 of the signed payload.
     pub digest: [u8; 32],
     /// The keys that vouch for it.
@@ -54,20 +52,19 @@ pub struct LiveManifest {
 }
 
 impl LiveManifest {
-    /// Compiles a manifest issued at `precedence` (microseconds since 1970), its life capped at `max_ttl`.
+    /// Compiles a manifest issued at `issued_at` (seconds since 1970), its life capped at `max_ttl`.
     #[must_use]
     pub fn new(
         manifest: Manifest,
-        precedence: i64,
+        issued_at: i64,
         digest: [u8; 32],
         signers: Vec<KeyId>,
         max_ttl: Duration,
     ) -> Self {
         let rules = Rules::compile(&manifest.network);
-        let issued_at = precedence.div_euclid(1_000_000);
         let life = i64::try_from(manifest.ttl.min(max_ttl).as_secs()).unwrap_or(i64::MAX);
         let expires_at = issued_at.saturating_add(life);
-        Self { manifest, rules, issued_at, expires_at, precedence, digest, signers }
+        Self { manifest, rules, issued_at, expires_at, digest, signers }
     }
 
     /// Whether its life is over at `now`, in seconds since 1970.
@@ -113,7 +110,7 @@ impl Snapshot {
         let mut snapshot = Self { revision, ..Self::empty(bounds) };
         for manifest in manifests {
             let rivals = snapshot.rivals(&manifest.manifest);
-            if rivals.iter().all(|rival| rival.precedence < manifest.precedence) {
+            if rivals.iter().all(|rival| rival.issued_at < manifest.issued_at) {
                 rivals.iter().for_each(|rival| snapshot.remove(rival));
                 snapshot.insert(Arc::new(manifest));
             }
