@@ -3,6 +3,8 @@
 //! Relies on the caller having the signer's key. A signature counts only under an algorithm that TLS here accepts too:
 //! no SHA-1, no RSA below 2048 bits.
 
+use std::sync::LazyLock;
+
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::SubjectPublicKeyInfoDer;
 use webpki::RawPublicKeyEntity;
@@ -20,7 +22,9 @@ pub(crate) struct Signed<'a> {
 
 /// The algorithms that count, for paths, CRLs and handshakes alike.
 pub(crate) fn algorithms() -> WebPkiSupportedAlgorithms {
-    rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms
+    static ALGORITHMS: LazyLock<WebPkiSupportedAlgorithms> =
+        LazyLock::new(|| rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms);
+    *ALGORITHMS
 }
 
 impl<'a> Signed<'a> {
