@@ -61,10 +61,14 @@ pub async fn dial(
     addresses: &ScreenedAddrs,
     within: Duration,
 ) -> Result<TcpStream, DialFault> {
-    race(alternating(addresses), Instant::now() + within).await
+    race(alternating(addresses), Instant::now() + within, STAGGER).await
 }
 
-async fn race(mut waiting: VecDeque<EgressAddr>, deadline: Instant) -> Result<TcpStream, DialFault> {
+async fn race(
+    mut waiting: VecDeque<EgressAddr>,
+    deadline: Instant,
+    stagger: Duration,
+) -> Result<TcpStream, DialFault> {
     let mut attempts = FuturesUnordered::new();
     let mut most_telling = DialFault::Failed;
     let mut next_start = Instant::now();
@@ -81,7 +85,7 @@ async fn race(mut waiting: VecDeque<EgressAddr>, deadline: Instant) -> Result<Tc
             () = sleep_until(deadline) => return Err(DialFault::TimedOut.max(most_telling)),
             () = sleep_until(next_start), if !waiting.is_empty() => {
                 attempts.extend(waiting.pop_front().map(connect));
-                next_start = Instant::now() + STAGGER;
+                next_start = Instant::now() + stagger;
             }
         }
         if attempts.is_empty() && waiting.is_empty() {
@@ -172,3 +176,6 @@ impl DialFault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
