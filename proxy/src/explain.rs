@@ -4,7 +4,8 @@
 //! by leaving it out: whether a certificate is still good, what a name resolves to, how much of a budget is spent.
 //! Opens nothing, resolves nothing, counts nothing.
 
-use config::{AgentName, AllowEntry, Destination, DeviceId, Limits, TlsExpectation};
+use config::settings::Limits;
+use config::{AgentName, AllowEntry, Destination, DeviceId, TlsExpectation};
 use policy_sync::{Asking, Denial, Grant, LiveManifest, Snapshot};
 use serde::{Deserialize, Serialize};
 

@@ -1,0 +1,134 @@
+//! Who is speaking? The TLS handshake of a device, under its deadline, and the identity that its verified chain proves.
+//!
+//! A handshake that fails is logged with the check that failed and the subject that was shown, counted, and evented. A
+//! connection that comes out of here has been verified, is registered, and its device stood in good standing at a
+//! moment after it was registered.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use audit::{Event, EventType};
+use certs::{Refusal, RefusalObserver, Refused, VerifiedDevice};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::authorize::check_standing;
+use crate::gateway::Gateway;
+use crate::record::LiveSession;
+use crate::registry::{Entry, Kind};
+
+/// The ALPN protocol of HTTP/2.
+const HTTP2: &[u8] = b"h2";
+
+/// The ALPN protocols that are offered, best first.
+pub const ALPN: [&[u8]; 2] = [HTTP2, b"http/1.1"];
+
+tokio::task_local! {
+    /// What the verifier refused in the handshake that this task drives.
+    static REFUSED: RefCell<Option<Refused>>;
+}
+
+/// Remembers for the running handshake which certificate was refused, so that its subject can be named.
+#[derive(Debug)]
+pub struct RefusalNotes;
+
+impl RefusalObserver for RefusalNotes {
+    fn refused(&self, refused: &Refused) {
+        // Outside a handshake nobody asks for the subject.
+        let _outside = REFUSED.try_with(|noted| *noted.borrow_mut() = Some(refused.clone()));
+    }
+}
+
+/// A device's connection after its handshake.
+#[derive(Debug)]
+pub struct DeviceConnection {
+    /// The TLS stream.
+    pub stream: TlsStream<TcpStream>,
+    /// Who speaks on it.
+    pub device: Arc<VerifiedDevice>,
+    /// Its place in the registry.
+    pub live: LiveSession,
+    /// Whether the device chose HTTP/2.
+    pub http2: bool,
+}
+
+/// Why a connection does not come out of its handshake.
+struct Unshaken {
+    /// One word of a closed list.
+    check: &'static str,
+    detail: String,
+    shown: Option<Refused>,
+}
+
+/// Completes the handshake of an accepted connection; `None` if it was refused, which has then been accounted for.
+pub async fn shake(gateway: &Arc<Gateway>, socket: TcpStream, from: SocketAddr) -> Option<DeviceConnection> {
+    let began = Instant::now();
+    let outcome = REFUSED
+        .scope(RefCell::new(None), async {
+            let outcome = attempt(gateway, socket).await;
+            outcome.map_err(|unshaken| Unshaken { shown: REFUSED.with(RefCell::take), ..unshaken })
+        })
+        .await;
+    match outcome {
+        Ok(connection) => {
+            gateway.metrics.handshake_seconds.observe(began.elapsed().as_secs_f64());
+            gateway.metrics.handshakes.with_label_values(&["completed"]).inc();
+            Some(connection)
+        }
+        Err(unshaken) => {
+            account(gateway, from, &unshaken);
+            None
+        }
+    }
+}
+
+async fn attempt(gateway: &Arc<Gateway>, socket: TcpStream) -> Result<DeviceConnection, Unshaken> {
+    let deadline = gateway.settings.load().deadlines.handshake;
+    let acceptor = TlsAcceptor::from(gateway.tls.load_full());
+    let stream = match tokio::time::timeout(deadline, acceptor.accept(socket)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(unshaken_by(&error)),
+        Err(_late) => return Err(Unshaken::new("timeout", "the handshake took too long")),
+    };
+    let (_, connection) = stream.get_ref();
+    let http2 = connection.alpn_protocol() == Some(HTTP2);
+    let shown = connection.peer_certificates().unwrap_or_default();
+    let device = gateway.verifier.identify(shown, gateway.clock.now());
+    let device = Arc::new(device.map_err(|refusal| Unshaken::new(refusal.as_str(), refusal))?);
+    let entry = Entry { device: Arc::clone(&device), requested_agent: None, destination: None };
+    let live = LiveSession::enter(gateway, Kind::Connection, entry);
+    check_standing(gateway, live.session()).map_err(|reason| Unshaken::new(reason.as_str(), &device.subject))?;
+    Ok(DeviceConnection { stream, device, live, http2 })
+}
+
+impl Unshaken {
+    fn new(check: &'static str, detail: impl ToString) -> Self {
+        Self { check, detail: detail.to_string(), shown: None }
+    }
+}
+
+fn unshaken_by(error: &std::io::Error) -> Unshaken {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls.map(|tls| (tls, Refusal::of(tls))) {
+        Some((_, Some(refusal))) => Unshaken::new(refusal.as_str(), refusal),
+        Some((tls, None)) => Unshaken::new("tls", tls),
+        None => Unshaken::new("io", error),
+    }
+}
+
+/// Says once, everywhere, that a handshake was refused.
+fn account(gateway: &Gateway, from: SocketAddr, unshaken: &Unshaken) {
+    let Unshaken { check, detail, shown } = unshaken;
+    gateway.metrics.handshakes.with_label_values(&[*check]).inc();
+    let subject = shown.as_ref().map(|refused| refused.subject.as_str());
+    tracing::warn!(%from, check, subject, detail, "handshake refused");
+    let mut event = Event::new(EventType::HandshakeRefused).address(from.ip());
+    if let Some(shown) = shown {
+        event = event.certificate(shown.fingerprint);
+    }
+    let subject = subject.unwrap_or("none shown");
+    gateway.recorder.record(event.detail(format_args!("{check}: {detail}; subject: {subject}")));
+}

@@ -1,0 +1,92 @@
+//! Whose time is up? The one clockwork for everything that ends a live session by the passing of time.
+//!
+//! Four times a second it looks at every session: manifest or certificate expired, nothing moved for too long, too old.
+//! Tunnels therefore hold no timers, and an expiry takes effect within a second. It also ends sessions when the policy
+//! feed has been silent for longer than `policy.cut_after`, and lets long sessions report.
+//!
+//! Revocations never wait for a sweep: they are pushed ([`crate::revoke`]).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use audit::{Event, EventType};
+use config::{GatewaySettings, Reason};
+
+use crate::gateway::Gateway;
+use crate::record::describe;
+use crate::registry::{Kind, Session, Stage};
+
+/// How often sessions are looked at.
+pub const EVERY: Duration = Duration::from_millis(250);
+
+/// What one sweep remembers for the next.
+#[derive(Debug, Default)]
+pub struct Sweep {
+    reported: HashMap<u64, Instant>,
+    stale: bool,
+}
+
+impl Sweep {
+    /// Looks once at everything.
+    pub fn run(&mut self, gateway: &Gateway) {
+        let settings = gateway.settings.load_full();
+        self.watch_feed(gateway, &settings);
+        let now = gateway.clock.now();
+        let lost = gateway.policy_age() > settings.policy.cut_after;
+        let sessions = gateway.registry.snapshot();
+        gateway.registry.trip(&sessions, |session| overdue(session, &settings, now, lost));
+        self.report(gateway, &sessions, settings.deadlines.report);
+        gateway.metrics.ready.set(i64::from(gateway.unavailable().is_none()));
+    }
+
+    fn watch_feed(&mut self, gateway: &Gateway, settings: &GatewaySettings) {
+        let age = gateway.policy_age();
+        gateway.metrics.policy_age.set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+        let stale = age > settings.policy.max_staleness;
+        if stale != self.stale {
+            self.stale = stale;
+            let event_type = if stale { EventType::PolicyStale } else { EventType::PolicyFresh };
+            tracing::warn!(stale, age_seconds = age.as_secs(), "policy feed");
+            gateway.recorder.record(Event::new(event_type).duration(age));
+        }
+    }
+
+    fn report(&mut self, gateway: &Gateway, sessions: &[Arc<Session>], every: Duration) {
+        let now = Instant::now();
+        let due = |since: Duration| since >= every;
+        for session in sessions.iter().filter(|session| session.kind != Kind::Connection && due(session.age())) {
+            if self.reported.get(&session.key).is_some_and(|last| !due(now.duration_since(*last))) {
+                continue;
+            }
+            self.reported.insert(session.key, now);
+            gateway.fold_bytes(session);
+            let event = describe(Event::new(EventType::SessionProgress), session);
+            gateway.recorder.record(event.bytes(session.uploaded(), session.downloaded()).duration(session.age()));
+        }
+        if self.reported.len() > sessions.len() {
+            let live: std::collections::HashSet<u64> = sessions.iter().map(|session| session.key).collect();
+            self.reported.retain(|key, _| live.contains(key));
+        }
+    }
+}
+
+/// Why a session's time is up at `now` (Unix seconds), if it is.
+fn overdue(session: &Session, settings: &GatewaySettings, now: i64, feed_lost: bool) -> Option<Reason> {
+    let manifest_ends = session.authority().map(|authority| authority.manifest.expires_at);
+    if session.device.not_after < now {
+        Some(Reason::CertificateExpired)
+    } else if manifest_ends.is_some_and(|ends| ends <= now) {
+        Some(Reason::ManifestExpired)
+    } else if feed_lost {
+        Some(Reason::PolicyStale)
+    } else if session.kind == Kind::Connection {
+        None
+    } else if session.age() > settings.deadlines.session {
+        Some(Reason::SessionLifetime)
+    } else if session.stage() == Stage::Open && session.idle() > settings.deadlines.idle {
+        Some(Reason::IdleTimeout)
+    } else {
+        None
+    }
+}
