@@ -4,6 +4,7 @@
 //! problems of a file are collected; a file with any is refused whole. Bounds hold before anything is built: a mebibyte
 //! of text, 32 levels. A key that occurs twice, or that nobody asked for, is a problem in every format.
 
+mod field;
 mod json;
 mod source;
 mod suggest;
@@ -12,9 +13,10 @@ mod tree;
 mod walk;
 mod yaml;
 
+pub(crate) use field::Field;
 pub use source::{Format, Source};
 pub(crate) use tree::{Node, Value};
-pub(crate) use walk::{Field, Table, Walk};
+pub(crate) use walk::{Table, Walk};
 
 /// The longest file that is read, in bytes.
 pub(crate) const LONGEST_FILE: usize = 1 << 20;

@@ -16,9 +16,11 @@ fn rules() -> Vec<String> {
         .expect("cargo describes the workspace");
     let metadata: serde_json::Value =
         serde_json::from_slice(&output.stdout).expect("its description is JSON");
-    let packages = metadata["packages"].as_array().expect("there are packages");
-    let psl = packages.iter().find(|package| package["name"] == "psl").expect("psl is a dependency");
-    let list = PathBuf::from(psl["manifest_path"].as_str().expect("a path")).with_file_name("data/rules.txt");
+    let packages =
+        metadata.get("packages").and_then(|packages| packages.as_array()).expect("there are packages");
+    let psl = packages.iter().find(|package| package.get("name").is_some_and(|name| name == "psl"));
+    let manifest = psl.and_then(|psl| psl.get("manifest_path")?.as_str()).expect("psl is a dependency");
+    let list = PathBuf::from(manifest).with_file_name("data/rules.txt");
     std::fs::read_to_string(list).expect("the list is there").lines().map(str::to_owned).collect()
 }
 
