@@ -8,7 +8,7 @@
 //! by itself, each time it is asked to write. Until it can, nothing is granted from here.
 
 use std::fmt;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -92,8 +92,9 @@ pub(super) struct Store {
 impl Store {
     /// Opens or creates the file at `path`, readable for its owner only.
     pub(super) fn at(path: &Path) -> Result<Self, StoreFault> {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).map(Path::to_owned);
         let path = path.to_owned();
-        Self::over(move || {
+        let store = Self::over(move || {
             let file = OpenOptions::new()
                 .read(true)
                 .write(true)
@@ -102,7 +103,10 @@ impl Store {
                 .mode(0o600)
                 .open(&path);
             FileBackend::new(file.map_err(DatabaseError::from)?)
-        })
+        })?;
+        // The file's name has to survive a power cut as well as what is in it.
+        File::open(directory.as_deref().unwrap_or(Path::new(".")))?.sync_all()?;
+        Ok(store)
     }
 
     /// Opens the database in what `backend` returns, now and after every fault.
