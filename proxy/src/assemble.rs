@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -51,7 +51,10 @@ pub fn assemble(settings: GatewaySettings, listeners: &[SocketAddr]) -> anyhow::
     let scrape = prometheus::Registry::new();
     let metrics = Metrics::register(&scrape).context("metrics")?;
     let recorder = recorder(&settings, &scrape)?;
-    let trust = Trust::load(&trust_settings(&settings, &[])?, &crl_marks(&state)?, now)?;
+    let trust = Trust::load(&trust_settings(&settings)?, &crl_marks(&state)?, now)?;
+    for fault in trust.set_aside() {
+        tracing::warn!(%fault, "crl set aside; its devices are refused until a newer one comes");
+    }
     let verifier = Arc::new(DeviceVerifier::new(trust, Some(Arc::new(RefusalNotes))));
     let tls = device_tls(&settings, &verifier)?;
     let screen = Arc::new(screen(&settings, listeners)?);
@@ -78,7 +81,6 @@ pub fn assemble(settings: GatewaySettings, listeners: &[SocketAddr]) -> anyhow::
         rates: ConnectRates::new(),
         connections: Arc::new(Semaphore::new(connections(&settings))),
         handshakes: Semaphore::new(settings.limits.handshakes as usize),
-        policy_crls: Mutex::default(),
         drain: watch::Sender::new(false),
         settings: ArcSwap::from_pointee(settings),
     }))
@@ -87,9 +89,11 @@ pub fn assemble(settings: GatewaySettings, listeners: &[SocketAddr]) -> anyhow::
 /// The gateway's name: as set, else the host's.
 #[must_use]
 pub fn name(settings: &GatewaySettings) -> String {
-    settings.gateway.name.clone().unwrap_or_else(|| {
-        rustix::system::uname().nodename().to_string_lossy().into_owned()
-    })
+    settings
+        .gateway
+        .name
+        .clone()
+        .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
 }
 
 /// What the settings impose on every manifest.
@@ -102,12 +106,13 @@ pub fn policy_bounds(settings: &GatewaySettings) -> PolicyBounds {
     }
 }
 
-/// Whom to believe: the settings' files, and the CRLs that came with the policy.
+/// Whom to believe, by the files that the settings name.
 ///
 /// # Errors
 /// When a file cannot be read.
-pub fn trust_settings(settings: &GatewaySettings, policy_crls: &[Document]) -> anyhow::Result<TrustSettings> {
-    let documents = |files: &[PathBuf]| files.iter().map(|file| Document::read(file)).collect::<Result<Vec<_>, _>>();
+pub fn trust_settings(settings: &GatewaySettings) -> anyhow::Result<TrustSettings> {
+    let documents =
+        |files: &[PathBuf]| files.iter().map(|file| Document::read(file)).collect::<Result<Vec<_>, _>>();
     let trust = &settings.trust;
     let rule = match (trust.identity, &trust.trust_domain) {
         (IdentityField::Dns, _) => IdentityRule::Dns,
@@ -117,11 +122,9 @@ pub fn trust_settings(settings: &GatewaySettings, policy_crls: &[Document]) -> a
         }
         (IdentityField::Spiffe, None) => anyhow::bail!("trust.trust_domain is not set"),
     };
-    let mut crls = documents(&trust.crls)?;
-    crls.extend_from_slice(policy_crls);
     Ok(TrustSettings {
         authorities: documents(&trust.device_ca)?,
-        crls,
+        crls: documents(&trust.crls)?,
         rule,
         crl_max_entries: trust.crl_max_entries as usize,
     })
@@ -200,7 +203,12 @@ fn connections(settings: &GatewaySettings) -> usize {
     let descriptors = raise_descriptors();
     let fit = descriptors.saturating_sub(OWN_DESCRIPTORS) / 2;
     if fit < wanted {
-        tracing::warn!(wanted, fit, descriptors, "limits.connections is more than the open-files limit carries");
+        tracing::warn!(
+            wanted,
+            fit,
+            descriptors,
+            "limits.connections is more than the open-files limit carries"
+        );
     }
     usize::try_from(wanted.min(fit)).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS)
 }

@@ -4,12 +4,12 @@
 //! life of the process. Nothing here has logic of its own beyond "may a session begin now".
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use audit::Recorder;
-use certs::{DeviceVerifier, Document};
+use certs::DeviceVerifier;
 use config::Reason;
 use config::settings::{AuditFailure, GatewaySettings};
 use policy_sync::Feed;
@@ -65,8 +65,6 @@ pub struct Gateway {
     pub connections: Arc<Semaphore>,
     /// One permit for each handshake under way.
     pub handshakes: Semaphore,
-    /// The CRLs that came with the policy; a reload of the settings keeps them.
-    pub policy_crls: Mutex<Vec<Document>>,
     /// Turns true when the gateway drains.
     pub drain: watch::Sender<bool>,
 }
@@ -100,17 +98,6 @@ impl Gateway {
         let mut drain = self.drain.subscribe();
         // The sender lives in `self`, so waiting cannot fail for want of it.
         let _begun = drain.wait_for(|draining| *draining).await;
-    }
-
-    /// The CRLs that came with the policy.
-    #[must_use]
-    pub fn policy_crls(&self) -> Vec<Document> {
-        self.policy_crls.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Takes note of the CRLs that came with the policy.
-    pub fn keep_policy_crls(&self, documents: Vec<Document>) {
-        *self.policy_crls.lock().unwrap_or_else(PoisonError::into_inner) = documents;
     }
 
     /// Adds what a session has moved since it last reported to the process-wide counters.

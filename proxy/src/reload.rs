@@ -33,7 +33,8 @@ pub fn reload(gateway: &Gateway, policy: &PolicyLink, pac: Option<&Pac>, path: &
 }
 
 fn attempt(gateway: &Gateway, policy: &PolicyLink, pac: Option<&Pac>, path: &Path) -> anyhow::Result<()> {
-    let settings = GatewaySettings::read(&Source::open(path).with_context(|| format!("{}", path.display()))?)?;
+    let settings =
+        GatewaySettings::read(&Source::open(path).with_context(|| format!("{}", path.display()))?)?;
     let old = gateway.settings.load_full();
     warn_of_fixed(&old, &settings);
     // Everything that can fail comes first.
@@ -42,8 +43,7 @@ fn attempt(gateway: &Gateway, policy: &PolicyLink, pac: Option<&Pac>, path: &Pat
     let tls_of_pac = pac_tls(&settings)?;
     let screen = Arc::new(screen(&settings, &gateway.listeners)?);
     let resolver = Resolver::new(&settings.dns, settings.deadlines.dns, Arc::clone(&screen))?;
-    let policy_crls = gateway.policy_crls();
-    let update = gateway.verifier.reload(&trust_settings(&settings, &policy_crls)?, now)?;
+    let update = gateway.verifier.reload(&trust_settings(&settings)?, now)?;
     for refused in &update.refused {
         tracing::error!(%refused, "crl refused");
     }

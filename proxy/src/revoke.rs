@@ -61,18 +61,17 @@ pub fn enforce_trust(gateway: &Gateway) -> Tripped {
     tripped
 }
 
-/// Puts CRLs that came with the policy in force, and ends the sessions of what they revoke. `documents` are all that the
-/// source holds.
-pub fn take_crls(gateway: &Gateway, documents: Vec<Document>) {
-    let update = gateway.verifier.add_crls(&documents, gateway.clock.now());
-    gateway.keep_policy_crls(documents);
+/// Puts CRLs that came with the policy in force, and ends the sessions of what they revoke.
+pub fn take_crls(gateway: &Gateway, documents: &[Document]) {
+    let update = gateway.verifier.add_crls(documents, gateway.clock.now());
     remember_crl_numbers(gateway, &update.trust);
     let tripped = enforce_trust(gateway);
     for refused in &update.refused {
         tracing::error!(%refused, "crl refused");
         gateway.recorder.record(Event::new(EventType::CrlRefused).detail(refused));
     }
-    let event = Event::new(EventType::CrlUpdated).sessions_cut(tripped.sessions).upload_bytes(tripped.upload_bytes);
+    let event =
+        Event::new(EventType::CrlUpdated).sessions_cut(tripped.sessions).upload_bytes(tripped.upload_bytes);
     gateway.recorder.record(event.detail(format_args!("{} newly revoked", update.newly_revoked.len())));
 }
 
@@ -95,7 +94,8 @@ fn account(gateway: &Gateway, tripped: Tripped, latency: std::time::Duration) {
 /// that opened it (a superseding one) belongs to that one from now on.
 fn redecide(gateway: &Gateway, snapshot: &Snapshot, session: &Arc<Session>, now: i64) -> Option<Reason> {
     let authority = session.authority();
-    let Some((authority, asking)) = authority.as_deref().zip(session.asking(authority.as_deref(), now)) else {
+    let Some((authority, asking)) = authority.as_deref().zip(session.asking(authority.as_deref(), now))
+    else {
         // A connection, or a session not decided yet: that one reads the policy after this change was published.
         return snapshot.standing(&session.device.device, &session.device.chain).err();
     };

@@ -9,7 +9,7 @@
 
 mod gate;
 #[cfg(test)]
-mod races;
+pub(crate) mod races;
 mod session;
 
 use std::collections::HashMap;
@@ -48,9 +48,10 @@ impl Subject {
     /// Everything that sessions are to be looked for under when these subjects of the policy have changed.
     #[must_use]
     pub fn all_of(changed: &Subjects) -> Vec<Self> {
-        let devices = changed.devices.iter().flat_map(|device| {
-            [Self::Device(device.clone()), Self::Connections(device.clone())]
-        });
+        let devices = changed
+            .devices
+            .iter()
+            .flat_map(|device| [Self::Device(device.clone()), Self::Connections(device.clone())]);
         let certificates = changed.certificates.iter().map(|certificate| match certificate {
             CertificateTarget::Fingerprint(fingerprint) => Self::Fingerprint(*fingerprint),
             CertificateTarget::IssuerSerial { issuer, serial } => {
@@ -141,7 +142,11 @@ impl Registry {
 
     /// Tells those of `sessions` to end for which `verdict` gives a reason. On return none of them can hand another
     /// byte to an origin; their sockets are closed by their own tasks, which have been woken.
-    pub fn trip(&self, sessions: &[Arc<Session>], verdict: impl Fn(&Arc<Session>) -> Option<Reason>) -> Tripped {
+    pub fn trip(
+        &self,
+        sessions: &[Arc<Session>],
+        verdict: impl Fn(&Arc<Session>) -> Option<Reason>,
+    ) -> Tripped {
         // Three passes, so that no gate waits behind another's wake-up: all gates fall, then all writers leave, then
         // the tasks are woken.
         let now = Instant::now();

@@ -12,7 +12,7 @@ use config::{Reason, TlsExpectation};
 use tokio::io::ReadBuf;
 
 use super::flow::Flow;
-use super::{Downstream, Opening, ending_of_downstream, ending_of_download};
+use super::{Downstream, Opening, ending_of_download, ending_of_downstream};
 use crate::egress::Egress;
 use crate::inspect::{FirstFlight, Verdict, judge};
 use crate::registry::Session;
