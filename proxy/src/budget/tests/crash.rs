@@ -208,9 +208,10 @@ fn upload_in_a_process_and_kill_it(path: &std::path::Path, before: u64) -> u64 {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // Kept open until the child is dead: a child that cannot print would panic, and shut down cleanly.
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut said = 0;
-    for line in lines.map_while(Result::ok) {
+    while let Some(Ok(line)) = lines.next() {
         if let Some(bytes) = line.strip_prefix("sent ").and_then(|bytes| bytes.parse::<u64>().ok()) {
             said = bytes;
         }
