@@ -4,10 +4,10 @@
 //! upstream is built anew from what was understood, never copied: the next request on the same downstream
 //! connection, or whatever follows a body, cannot ride along. Relies on `hyper` for HTTP/1 to the origin,
 //! over a stream that meters and gates its own writes. Never decides, never dials, never resolves, starts no
-//! task: dropping the future of [`exchange`] drops the upstream stream with it.
+//! task: dropping the future of [`exchange()`] drops the upstream stream with it.
 //!
 //! In reading order: what is sent ([`Outbound`]), the body on its way up ([`Intake`]), the answer on its way
-//! down ([`Answer`]), the conversation of both ([`exchange`]), and idle upstream connections ([`Upstreams`]).
+//! down ([`Answer`]), the conversation of both ([`exchange()`]), and idle upstream connections ([`Upstreams`]).
 
 mod answer;
 mod body;
