@@ -17,7 +17,7 @@ impl Draft {
             "role": "analyst",
             "residency": "eu",
             "capabilities": {"network": {
-                "allow": [], "deny": ["*"],
+                "allow": [], "deny": [],
                 "upload_bytes_per_session": "unlimited", "upload_bytes": "unlimited"
             }},
             "ttl_seconds": 3600
@@ -69,7 +69,7 @@ impl Draft {
         self.allow(json!({"host": destination, "tls": "none"}))
     }
 
-    /// Denies a pattern, beside the `*` that every draft denies.
+    /// Denies a pattern.
     ///
     /// # Panics
     /// Never, for a draft.

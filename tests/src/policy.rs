@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use policy_sync::{KeyId, SigningKey, Target};
+use policy_sync::{Envelope, KeyId, PayloadType, SigningKey, Target, sign_revocation};
 
 use crate::manifest::Draft;
 
@@ -35,7 +35,7 @@ impl PolicyDir {
         };
         let ring = format!("{}{}", entry(&author, "author"), entry(&revoker, "revoker"));
         std::fs::write(lab.join("keys.toml"), ring).expect("the ring is written");
-        let issued = AtomicI64::new(jiff::Timestamp::now().as_second());
+        let issued = AtomicI64::new(jiff::Timestamp::now().as_second() - 1);
         Self { dir, author, revoker, issued, files: AtomicU64::new(0) }
     }
 }
@@ -60,18 +60,83 @@ pub fn replace(path: &Path, bytes: &[u8]) {
 }
 
 impl PolicyDir {
-    /// Signs a manifest, issued now or, where that would not be later than the last, a second after it.
+    /// Signs a manifest, issued now or, where that would not be later than the last, a second after it, and puts it
+    /// in place of the one with the same id.
     pub fn push(&self, draft: &Draft) {
-        let _ = (draft, &self.author, &self.issued, &self.files, &self.dir);
+        self.push_signed(draft, self.next_issue(), &self.author);
+    }
+
+    /// Signs a manifest as issued at that second, with this key.
+    pub fn push_signed(&self, draft: &Draft, issued_at: i64, key: &SigningKey) {
+        self.put_manifest(&draft.id_text(), &signed_manifest(draft, issued_at, key));
+    }
+
+    /// The key that the gateway takes manifests from.
+    #[must_use]
+    pub fn author(&self) -> &SigningKey {
+        &self.author
+    }
+
+    /// The key that the gateway takes revocations from.
+    #[must_use]
+    pub fn revoker(&self) -> &SigningKey {
+        &self.revoker
+    }
+
+    /// The second in which the next manifest is issued: later than every other.
+    pub fn next_issue(&self) -> i64 {
+        let now = jiff::Timestamp::now().as_second();
+        let take = |last: i64| Some(now.max(last + 1));
+        match self.issued.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take) {
+            Ok(last) | Err(last) => now.max(last + 1),
+        }
+    }
+
+    /// Puts the bytes of an envelope where the manifest of this name belongs.
+    pub fn put_manifest(&self, name: &str, envelope: &[u8]) {
+        replace(&self.manifest_path(name), envelope);
+    }
+
+    /// Where the manifest of this name stands.
+    #[must_use]
+    pub fn manifest_path(&self, name: &str) -> PathBuf {
+        self.dir.join("manifests").join(format!("{name}.dsse.json"))
     }
 
     /// Signs a revocation.
     pub fn revoke(&self, target: Target) {
-        let _ = (target, &self.revoker, Ordering::SeqCst);
+        self.put_statement(&signed_revocation(target, &self.revoker).to_json());
+    }
+
+    /// Puts the bytes of an envelope among the revocations.
+    pub fn put_statement(&self, envelope: &[u8]) {
+        let number = self.files.fetch_add(1, Ordering::SeqCst);
+        replace(&self.dir.join("revocations").join(format!("r{number}.dsse.json")), envelope);
     }
 
     /// Puts a CRL in place.
     pub fn crl(&self, pem: &str) {
         replace(&self.dir.join("crls/device-ca.pem"), pem.as_bytes());
     }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+}
+
+/// The envelope of a manifest, signed by this key.
+#[must_use]
+pub fn signed_manifest(draft: &Draft, issued_at: i64, key: &SigningKey) -> Vec<u8> {
+    let mut payload = draft.0.clone();
+    let instant = jiff::Timestamp::from_second(issued_at).expect("a second that the calendar knows");
+    payload["issued_at"] = instant.to_string().into();
+    Envelope::sign(PayloadType::Manifest, payload.to_string().into_bytes(), key).to_json()
+}
+
+/// The envelope of a revocation, signed by this key.
+#[must_use]
+pub fn signed_revocation(target: Target, key: &SigningKey) -> Envelope {
+    sign_revocation(target, "for the test", jiff::Timestamp::now(), key).expect("a nonce").0
 }

@@ -1,1 +1,8 @@
-//! Under construction.
+//! How soon authority ends: revocation in every state of a session, expiry, narrowing, a lost policy feed.
+
+mod expiry;
+mod many;
+mod narrowing;
+mod staleness;
+mod states;
+mod targets;
