@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use config::{AgentName, DeviceId, ManifestId};
+use config::{AgentName, DeviceId, Manifest, ManifestId};
 
 use crate::revocations::{Revocation, StatementId};
 use crate::signed::{Lift, SignedManifest, Statement};
@@ -34,13 +34,13 @@ impl Mark {
     }
 }
 
-/// What became of a manifest that was offered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Admission {
-    /// It is live, and later than everything before it.
-    New,
-    /// It is live, and was known before.
-    Known,
+/// What became of a manifest that is live now.
+#[derive(Debug, Clone, Default)]
+pub struct Admission {
+    /// Whether it is later than everything before it, or was known already.
+    pub new: bool,
+    /// The manifests whose place it took.
+    pub displaced: Vec<Arc<LiveManifest>>,
 }
 
 /// Why a manifest is not admitted although its signatures hold.
@@ -92,15 +92,14 @@ impl Assembly {
             return Err(NotAdmitted::FromTheFuture);
         }
         let mark = Mark { issued_at: signed.issued_at, digest: signed.digest };
-        let admission = self.compare(&signed, mark)?;
+        let mut admission = self.compare(&signed, mark)?;
         *self.holders.entry(signed.digest).or_default() += 1;
         self.remember(&signed.manifest.id, &signed.manifest.agent, &signed.manifest.device, mark);
         if self.working.manifest(&signed.manifest.id).is_some_and(|live| live.digest == signed.digest) {
             return Ok(admission);
         }
-        for rival in self.working.rivals(&signed.manifest) {
-            self.working.remove(&rival);
-        }
+        admission.displaced = self.working.rivals(&signed.manifest);
+        admission.displaced.iter().for_each(|rival| self.working.remove(rival));
         let SignedManifest { manifest, issued_at, digest, signers } = signed;
         let live = LiveManifest::new(manifest, issued_at, digest, signers, self.working.bounds.max_ttl);
         self.working.insert(Arc::new(live));
@@ -110,16 +109,16 @@ impl Assembly {
 
     fn compare(&self, signed: &SignedManifest, mark: Mark) -> Result<Admission, NotAdmitted> {
         let key = (signed.manifest.agent.clone(), signed.manifest.device.clone());
-        let mut admission = Admission::Known;
+        let mut new = false;
         for known in [self.by_id.get(&signed.manifest.id), self.by_agent.get(&key)] {
             match known {
                 Some(known) if *known == mark => {}
                 Some(known) if known.issued_at > mark.issued_at => return Err(NotAdmitted::Superseded),
                 Some(known) if known.issued_at == mark.issued_at => return Err(NotAdmitted::Conflict),
-                _ => admission = Admission::New,
+                _ => new = true,
             }
         }
-        Ok(admission)
+        Ok(Admission { new, displaced: Vec::new() })
     }
 
     /// Notes that this manifest was admitted once: nothing older of its id, or for its agent on its device, ever is again.
@@ -222,6 +221,24 @@ impl Assembly {
 
     pub(crate) fn remember_agent(&mut self, agent: AgentName, device: DeviceId, mark: Mark) {
         self.by_agent.entry((agent, device)).or_insert(mark).raise(mark);
+    }
+
+    /// The two marks that a manifest left.
+    pub(crate) fn marks_of(&self, manifest: &Manifest) -> Vec<MarkOf<'_>> {
+        let by_id = self.by_id.get_key_value(&manifest.id).map(|(id, mark)| MarkOf::Id(id, *mark));
+        let by_agent = self.by_agent.get_key_value(&(manifest.agent.clone(), manifest.device.clone()));
+        let by_agent = by_agent.map(|((agent, device), mark)| MarkOf::Agent(agent, device, *mark));
+        by_id.into_iter().chain(by_agent).collect()
+    }
+
+    /// Has the next snapshot follow this revision.
+    pub(crate) fn begin_at(&mut self, revision: u64) {
+        self.working.revision = self.working.revision.max(revision);
+    }
+
+    /// Has a next snapshot come although nothing has changed.
+    pub(crate) fn touch(&mut self) {
+        self.changed = true;
     }
 
     pub(crate) fn lifts(&self) -> impl Iterator<Item = &(StatementId, Target)> {

@@ -3,7 +3,8 @@
 //! In reading order: [`keys`] says whose word counts; [`envelope`] whether a word is theirs; [`target`] and
 //! [`revocations`] what is withdrawn; [`signed`] what a signed payload says; [`snapshot`] the policy at one moment;
 //! [`decide`] what it says about a session; [`change`] whom a new one touches; [`feed`] how it takes effect;
-//! [`assembly`] keeps the working set that snapshots are taken from, and its journal what must not be forgotten.
+//! [`assembly`] keeps the working set that snapshots are taken from, and its journal what must not be forgotten;
+//! [`source`] brings it all in.
 //!
 //! Relies on `config` for manifests and matching, on `certs` for certificates and on `audit` for events. It
 //! publishes and never knows who subscribes; it opens no connection to any destination.
@@ -31,16 +32,22 @@ pub mod assembly;
 mod files;
 mod journal;
 
+mod metrics;
+pub mod source;
+
 pub use assembly::Assembly;
 pub use change::{Change, Subjects, Touched};
 pub use decide::{Asking, Denial, Grant};
 pub use envelope::{Envelope, EnvelopeFault, PayloadType};
 pub use feed::{Enforcer, Feed, OutOfOrder, Receipt};
 pub use keys::{KeyId, KeyRing, PublicKey, Role, SigningKey, TrustedKey};
+pub use metrics::PolicyMetrics;
 pub use revocations::{Revocation, Revocations, StatementId};
 pub use signed::{
     Approvals, Lift, SignedFault, SignedManifest, Statement, sign_lift, sign_manifest, sign_revocation,
     verify_manifest, verify_statement,
 };
 pub use snapshot::{LiveManifest, PolicyBounds, Snapshot};
+pub use source::SourceFault;
+pub use source::dir::{CrlSink, DirOptions, DirSource};
 pub use target::{CertificateTarget, Target};

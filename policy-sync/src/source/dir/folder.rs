@@ -1,0 +1,145 @@
+//! One folder of the policy directory: what was seen in it, and what has changed since.
+//!
+//! Files are told apart by version, without reading them. It decides nothing about what a file says.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::files::Version;
+use crate::source::intake::{Held, Kind};
+
+/// Folders with more files than this are listed only when they themselves have changed, and now and then.
+const LARGE: usize = 4096;
+/// How many rescans of a large folder that has not changed are left out between two that are not.
+const LEFT_OUT: u32 = 30;
+
+pub(super) struct Folder {
+    pub(super) kind: Kind,
+    pub(super) path: PathBuf,
+    files: HashMap<String, Seen>,
+    /// The files that are not in order at the moment.
+    refused: BTreeSet<String>,
+    /// The files whose time has to come.
+    not_yet: BTreeSet<String>,
+    listed: Option<Version>,
+    left_out: u32,
+}
+
+/// What is known of a file.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    /// The version that was read; none when it has to be read again in any case.
+    pub(super) version: Option<Version>,
+    pub(super) standing: Standing,
+}
+
+/// What a file amounts to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// A manifest that is held.
+    Held(Held),
+    /// A statement or CRL that was taken over.
+    Taken,
+    /// Not in order.
+    Refused,
+    /// In order, but not yet: its time has to come.
+    NotYet,
+}
+
+impl Folder {
+    pub(super) fn new(directory: &Path, kind: Kind) -> Self {
+        let path = directory.join(kind.folder());
+        Self {
+            kind,
+            path,
+            files: HashMap::new(),
+            refused: BTreeSet::new(),
+            not_yet: BTreeSet::new(),
+            listed: None,
+            left_out: 0,
+        }
+    }
+
+    /// The names of files that are new, gone, or not the version that was read.
+    pub(super) fn changed(&mut self) -> io::Result<Vec<String>> {
+        let version = Version::of(&fs::metadata(&self.path)?);
+        if self.may_be_left_out(version) {
+            return Ok(Vec::new());
+        }
+        let mut present = HashMap::with_capacity(self.files.len());
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if let Some(name) = self.kind.name(&entry.file_name()) {
+                let metadata = fs::metadata(entry.path());
+                present.insert(name.to_owned(), metadata.ok().map(|metadata| Version::of(&metadata)));
+            }
+        }
+        (self.listed, self.left_out) = (Some(version), 0);
+        let gone = self.files.keys().filter(|name| !present.contains_key(*name)).cloned();
+        let mut changed: Vec<_> = gone.collect();
+        let known = |name: &String| self.files.get(name).and_then(|seen| seen.version);
+        changed.extend(
+            present
+                .into_iter()
+                .filter(|(name, version)| known(name) != *version || version.is_none())
+                .map(|(name, _)| name),
+        );
+        Ok(changed)
+    }
+
+    fn may_be_left_out(&mut self, version: Version) -> bool {
+        let same = self.files.len() > LARGE && self.listed == Some(version);
+        self.left_out += 1;
+        same && self.left_out <= LEFT_OUT
+    }
+
+    /// Has every file read again at the next rescan.
+    pub(super) fn forget_versions(&mut self) {
+        self.listed = None;
+        self.files.values_mut().for_each(|seen| seen.version = None);
+    }
+
+    /// What is known of a file.
+    pub(super) fn seen(&self, name: &str) -> Option<&Seen> {
+        self.files.get(name)
+    }
+
+    /// Notes what a file amounts to now; nothing when it is gone.
+    pub(super) fn note(&mut self, name: &str, seen: Option<Seen>) {
+        self.refused.remove(name);
+        self.not_yet.remove(name);
+        let Some(seen) = seen else {
+            self.files.remove(name);
+            return;
+        };
+        match seen.standing {
+            Standing::Refused => drop(self.refused.insert(name.to_owned())),
+            Standing::NotYet => drop(self.not_yet.insert(name.to_owned())),
+            Standing::Held(_) | Standing::Taken => {}
+        }
+        self.files.insert(name.to_owned(), seen);
+    }
+
+    /// The names of all files that count.
+    pub(super) fn names(&self) -> impl Iterator<Item = &String> {
+        self.files.keys()
+    }
+
+    /// The manifests that are held, which are forgotten by this.
+    pub(super) fn surrender(&mut self) -> Vec<Held> {
+        let files = std::mem::take(&mut self.files).into_values();
+        files
+            .filter_map(|seen| if let Standing::Held(held) = seen.standing { Some(held) } else { None })
+            .collect()
+    }
+
+    pub(super) fn refused(&self) -> usize {
+        self.refused.len()
+    }
+
+    pub(super) fn not_yet(&self) -> impl Iterator<Item = &String> {
+        self.not_yet.iter()
+    }
+}
