@@ -72,8 +72,14 @@ pub struct Explanation {
 #[must_use]
 pub fn explain(snapshot: &Snapshot, question: Question<'_>, defaults: &Limits) -> Explanation {
     let Question { device, agent, destination, now } = question;
-    let asking =
-        Asking { device, certificate_agent: None, requested_agent: agent, certificates: &[], destination, now };
+    let asking = Asking {
+        device,
+        certificate_agent: None,
+        requested_agent: agent,
+        certificates: &[],
+        destination,
+        now,
+    };
     match snapshot.decide(&asking) {
         Ok(grant) => granted(&grant, question, defaults),
         Err(denial) => denied(&denial, question),

@@ -100,7 +100,8 @@ async fn attempt(gateway: &Arc<Gateway>, socket: TcpStream) -> Result<DeviceConn
     let device = Arc::new(device.map_err(|refusal| Unshaken::new(refusal.as_str(), refusal))?);
     let entry = Entry { device: Arc::clone(&device), requested_agent: None, destination: None };
     let live = LiveSession::enter(gateway, Kind::Connection, entry);
-    check_standing(gateway, live.session()).map_err(|reason| Unshaken::new(reason.as_str(), &device.subject))?;
+    check_standing(gateway, live.session())
+        .map_err(|reason| Unshaken::new(reason.as_str(), &device.subject))?;
     Ok(DeviceConnection { stream, device, live, http2 })
 }
 

@@ -47,15 +47,20 @@ pub async fn serve(gateway: Arc<Gateway>, connection: DeviceConnection, place: O
         let RequestHead { request, requested_agent, protocol, persistent } = head;
         match request {
             Request::Connect(destination) => {
-                let asked =
-                    Asked { device: Arc::clone(&device), requested_agent, destination, declared_upload: None };
+                let asked = Asked {
+                    device: Arc::clone(&device),
+                    requested_agent,
+                    destination,
+                    declared_upload: None,
+                };
                 // The connection's own entry stays until the session has one: at no moment is the device unregistered.
                 let tunnel = open_tunnel(Arc::clone(&gateway), stream, live, asked, buffer.freeze(), place);
                 tokio::spawn(tunnel);
                 return;
             }
             Request::Forward(forward) => {
-                let request = PlainRequest { device: Arc::clone(&device), requested_agent, forward, protocol };
+                let request =
+                    PlainRequest { device: Arc::clone(&device), requested_agent, forward, protocol };
                 match forward_one(&gateway, &mut stream, &mut buffer, request, persistent).await {
                     Ok(After::Next) if gateway.unavailable() != Some(Reason::Draining) => {}
                     Ok(After::Next | After::Close) => {
@@ -99,8 +104,8 @@ async fn forward_one(
     match plain::run(gateway, request, &mut intake, &mut answer).await? {
         Exchange::Broken => Ok(After::Abort),
         Exchange::Completed { uploaded } => {
-            let drained = uploaded
-                || tokio::time::timeout(FAREWELL, intake.drain(DRAINED)).await.unwrap_or(false);
+            let drained =
+                uploaded || tokio::time::timeout(FAREWELL, intake.drain(DRAINED)).await.unwrap_or(false);
             Ok(if drained && answer.persistent() { After::Next } else { After::Close })
         }
         Exchange::Switched { connected, early } => {
@@ -119,7 +124,8 @@ async fn read_head(
 ) -> Result<Option<RequestHead>, Refusal> {
     let deadlines = &gateway.settings.load().deadlines;
     // Between requests a connection may idle; once a head has begun it has to be complete in time.
-    let mut until = tokio::time::Instant::now() + if buffer.is_empty() { deadlines.idle } else { deadlines.head };
+    let mut until =
+        tokio::time::Instant::now() + if buffer.is_empty() { deadlines.idle } else { deadlines.head };
     let mut begun = !buffer.is_empty();
     loop {
         if !buffer.is_empty() {

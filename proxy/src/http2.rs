@@ -16,7 +16,6 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use certs::VerifiedDevice;
-use config::Reason;
 
 use crate::downstream::StreamTunnel;
 use crate::forward::{Http2Answer, Http2Intake};
@@ -52,17 +51,13 @@ pub async fn serve(gateway: Arc<Gateway>, connection: DeviceConnection) {
     let preface = tokio::time::timeout(settings.deadlines.head, handshake);
     let Ok(Ok(Ok(mut h2))) = live.session().unless_cut(preface).await else { return };
     let streams = Arc::new(AtomicUsize::new(0));
-    let mut draining = false;
+    let mut closing = false;
     loop {
-        if !draining && gateway.unavailable() == Some(Reason::Draining) {
-            draining = true;
-            h2.graceful_shutdown();
-        }
-        let next = tokio::time::timeout(settings.deadlines.idle.min(Duration::from_secs(1)), h2.accept());
+        let next = next(&gateway, &mut h2, settings.deadlines.idle, closing);
         match live.session().unless_cut(next).await {
             Err(_cut) => return cut(&mut h2).await,
-            Ok(Ok(None | Some(Err(_)))) => return,
-            Ok(Ok(Some(Ok((request, respond))))) => {
+            Ok(Next::Closed) => return,
+            Ok(Next::Stream(request, respond)) => {
                 live.session().touch();
                 let busy = Busy::begin(&streams);
                 let (gateway, device) = (Arc::clone(&gateway), Arc::clone(&device));
@@ -71,14 +66,39 @@ pub async fn serve(gateway: Arc<Gateway>, connection: DeviceConnection) {
                     drop(busy);
                 });
             }
-            Ok(Err(_quiet)) => {
-                let idle = streams.load(Ordering::Relaxed) == 0 && live.session().idle() >= settings.deadlines.idle;
-                if idle && !draining {
-                    draining = true;
-                    h2.graceful_shutdown();
-                }
+            Ok(Next::Quiet) if streams.load(Ordering::Relaxed) > 0 => {}
+            Ok(Next::Quiet | Next::Draining) => {
+                closing = true;
+                h2.graceful_shutdown();
             }
         }
+    }
+}
+
+/// What happens next on a connection.
+enum Next {
+    Stream(HttpRequest<RecvStream>, SendResponse<Bytes>),
+    /// No new stream for as long as a connection may idle.
+    Quiet,
+    Draining,
+    Closed,
+}
+
+async fn next(
+    gateway: &Gateway,
+    h2: &mut Connection<Transport, Bytes>,
+    idle: Duration,
+    closing: bool,
+) -> Next {
+    tokio::select! {
+        biased;
+        () = gateway.drain_begun(), if !closing => Next::Draining,
+        accepted = tokio::time::timeout(idle, h2.accept()) => match accepted {
+            Ok(Some(Ok((request, respond)))) => Next::Stream(request, respond),
+            Ok(Some(Err(_)) | None) => Next::Closed,
+            Err(_quiet) if closing => Next::Closed,
+            Err(_quiet) => Next::Quiet,
+        },
     }
 }
 
@@ -168,7 +188,12 @@ async fn forward_one(
     }
 }
 
-async fn open_tunnel(gateway: Arc<Gateway>, asked: Asked, body: RecvStream, mut respond: SendResponse<Bytes>) {
+async fn open_tunnel(
+    gateway: Arc<Gateway>,
+    asked: Asked,
+    body: RecvStream,
+    mut respond: SendResponse<Bytes>,
+) {
     let opened = match admit(&gateway, Kind::Tunnel, asked) {
         Ok(admitted) => unless_reset(&mut respond, connect(&gateway, admitted)).await,
         Err(refusal) => Some(Err(refusal)),

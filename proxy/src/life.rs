@@ -218,7 +218,8 @@ struct Listeners {
 impl Listeners {
     fn bind(settings: &GatewaySettings) -> anyhow::Result<Self> {
         let listen = &settings.listen;
-        let device = listen.device.iter().map(|address| bind("listen.device", *address)).collect::<Result<_, _>>()?;
+        let device =
+            listen.device.iter().map(|address| bind("listen.device", *address)).collect::<Result<_, _>>()?;
         let admin = bind("listen.admin", listen.admin)?;
         let pac = listen.pac.map(|address| bind("listen.pac", address)).transpose()?;
         Ok(Self { device, admin, pac })

@@ -76,7 +76,11 @@ async fn serve(gateway: Arc<Gateway>, socket: TcpStream, from: SocketAddr, place
 }
 
 /// PROXY protocol and TLS, one of a bounded number at a time.
-async fn greet(gateway: &Arc<Gateway>, socket: TcpStream, from: SocketAddr) -> Option<handshake::DeviceConnection> {
+async fn greet(
+    gateway: &Arc<Gateway>,
+    socket: TcpStream,
+    from: SocketAddr,
+) -> Option<handshake::DeviceConnection> {
     let deadline = gateway.settings.load().deadlines.handshake;
     let turn = tokio::time::timeout(deadline, turn(&gateway.handshakes)).await.ok()??;
     // Small writes of the relay must not wait for acknowledgements. Fails only on a dead socket.

@@ -3,7 +3,8 @@
 //! Labels come from closed lists (reasons, stages, outcomes): never from a device, a host or anything a peer chose.
 
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    core::Collector,
 };
 
 /// The metrics of the enforcement point.
@@ -66,7 +67,12 @@ impl Metrics {
                 "Sessions that ended, by reason.",
                 &["reason"],
             )?,
-            live: gauges(registry, "portcullis_sessions_live", "Live sessions and connections, by kind.", &["kind"])?,
+            live: gauges(
+                registry,
+                "portcullis_sessions_live",
+                "Live sessions and connections, by kind.",
+                &["kind"],
+            )?,
             upload_bytes: counter(
                 registry,
                 "portcullis_upload_bytes_total",
@@ -90,9 +96,17 @@ impl Metrics {
                 "TLS handshakes, by outcome: completed, or the check that failed.",
                 &["outcome"],
             )?,
-            handshake_seconds: histogram(registry, "portcullis_handshake_seconds", "Duration of TLS handshakes.")?,
+            handshake_seconds: histogram(
+                registry,
+                "portcullis_handshake_seconds",
+                "Duration of TLS handshakes.",
+            )?,
             resolve_seconds: histogram(registry, "portcullis_resolve_seconds", "Duration of name look-ups.")?,
-            dial_seconds: histogram(registry, "portcullis_dial_seconds", "Time until a connection to an origin was open.")?,
+            dial_seconds: histogram(
+                registry,
+                "portcullis_dial_seconds",
+                "Time until a connection to an origin was open.",
+            )?,
             trip_seconds: histogram(
                 registry,
                 "portcullis_revocation_trip_seconds",
@@ -135,7 +149,12 @@ fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<In
     registered(registry, IntCounter::new(name, help)?)
 }
 
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> prometheus::Result<IntCounterVec> {
     registered(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
 }
 

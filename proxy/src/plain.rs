@@ -82,7 +82,9 @@ async fn converse<I: Intake, A: Answer>(
         let hold = egress.hold();
         let reason = match session.unless_cut(exchange(egress, outbound, intake, answer)).await {
             Ok(Ok(done)) => return Ok(finish(gateway, opened, done)),
-            Ok(Err(fault)) if opened.reused && !answer.begun() && fault.is_stale() && outbound.is_replayable() => {
+            Ok(Err(fault))
+                if opened.reused && !answer.begun() && fault.is_stale() && outbound.is_replayable() =>
+            {
                 match redial(gateway, &mut opened).await {
                     Ok(fresh) => {
                         egress = fresh;

@@ -161,7 +161,9 @@ impl Drop for LiveSession {
         // The task was dropped where it stood: the session was cut, the process shuts down, or the device is gone.
         match self.account {
             Account::Closed => {}
-            Account::Undecided => self.close_undecided(self.session().cut().unwrap_or(Reason::DownstreamClosed)),
+            Account::Undecided => {
+                self.close_undecided(self.session().cut().unwrap_or(Reason::DownstreamClosed))
+            }
             Account::Allowed => self.close_allowed(self.session().cut().unwrap_or(Reason::DownstreamClosed)),
         }
     }

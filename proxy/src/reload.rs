@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use audit::{Event, EventType};
 use config::{GatewaySettings, Source};
 
-use crate::assemble::{device_tls, pac_tls, policy_bounds, screen, trust_settings};
+use crate::assemble::{device_tls, pac_tls, screen, trust_settings};
 use crate::gateway::Gateway;
 use crate::pac::Pac;
 use crate::policy::PolicyLink;
@@ -42,6 +42,7 @@ fn attempt(gateway: &Gateway, policy: &PolicyLink, pac: Option<&Pac>, path: &Pat
     let tls = device_tls(&settings, &gateway.verifier)?;
     let tls_of_pac = pac_tls(&settings)?;
     let screen = Arc::new(screen(&settings, &gateway.listeners)?);
+    let keys = PolicyLink::prepare(&settings)?;
     let resolver = Resolver::new(&settings.dns, settings.deadlines.dns, Arc::clone(&screen))?;
     let update = gateway.verifier.reload(&trust_settings(&settings)?, now)?;
     for refused in &update.refused {
@@ -54,7 +55,7 @@ fn attempt(gateway: &Gateway, policy: &PolicyLink, pac: Option<&Pac>, path: &Pat
     if let (Some(pac), Some(proxy)) = (pac, &settings.listen.pac_proxy) {
         pac.replace(proxy, tls_of_pac);
     }
-    policy.rebound(policy_bounds(&settings));
+    policy.reload(keys, &settings);
     gateway.settings.store(Arc::new(settings));
     enforce_trust(gateway);
     Ok(())
@@ -67,7 +68,6 @@ fn warn_of_fixed(old: &GatewaySettings, new: &GatewaySettings) {
         ("listen.admin", old.listen.admin != new.listen.admin),
         ("listen.pac", old.listen.pac != new.listen.pac),
         ("policy.source", old.policy.source != new.policy.source),
-        ("policy.keys", old.policy.keys != new.policy.keys),
         ("limits.connections", old.limits.connections != new.limits.connections),
         ("limits.handshakes", old.limits.handshakes != new.limits.handshakes),
         ("audit.file", old.audit.sink != new.audit.sink),

@@ -63,8 +63,7 @@ impl Refusal {
         }
         match self.status() {
             StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-                headers
-                    .insert(header::PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"agent\""));
+                headers.insert(header::PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"agent\""));
             }
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -116,6 +116,9 @@ fn redecide(gateway: &Gateway, snapshot: &Snapshot, session: &Arc<Session>, now:
 fn regrant(gateway: &Gateway, grant: &Grant, rule: Option<&str>, session: &Session, now: i64) {
     let limits = &gateway.settings.load().limits;
     let subject = budget_subject(&session.device.device, grant, rule, limits);
+    if let Some(meter) = session.meter() {
+        meter.set_session_limit(subject.session_limit);
+    }
     if let Err(fault) = gateway.budgets.regrant(&subject, now) {
         tracing::error!(%fault, session = %session.id, "limits of the superseding manifest not applied");
     }

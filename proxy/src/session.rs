@@ -94,7 +94,9 @@ pub fn admit(gateway: &Arc<Gateway>, kind: Kind, asked: Asked) -> Result<Admitte
     if meter.spent().is_some() || meter.affords(declared_upload.unwrap_or(0)).is_err() {
         return Err(live.refused(Reason::UploadBudgetSpent, None));
     }
-    Ok(Admitted { live, permit, meter: Arc::new(meter) })
+    let meter = Arc::new(meter);
+    live.session().charge_to(&meter);
+    Ok(Admitted { live, permit, meter })
 }
 
 /// Looks up, screens and dials the destination of an admitted session, or takes a connection of the same device that rests
@@ -130,7 +132,12 @@ pub async fn redial(gateway: &Gateway, opened: &mut Opened) -> Result<Egress, Re
 }
 
 /// Carries an open session to its end and accounts for it.
-pub async fn carry<D: Downstream>(gateway: Arc<Gateway>, mut downstream: D, connected: Connected, early: Bytes) {
+pub async fn carry<D: Downstream>(
+    gateway: Arc<Gateway>,
+    mut downstream: D,
+    connected: Connected,
+    early: Bytes,
+) {
     let Connected { opened: Opened { live, permit, .. }, mut egress } = connected;
     let opening = Opening {
         expectation: permit.tls(),

@@ -55,14 +55,18 @@ impl Sweep {
     fn report(&mut self, gateway: &Gateway, sessions: &[Arc<Session>], every: Duration) {
         let now = Instant::now();
         let due = |since: Duration| since >= every;
-        for session in sessions.iter().filter(|session| session.kind != Kind::Connection && due(session.age())) {
+        for session in
+            sessions.iter().filter(|session| session.kind != Kind::Connection && due(session.age()))
+        {
             if self.reported.get(&session.key).is_some_and(|last| !due(now.duration_since(*last))) {
                 continue;
             }
             self.reported.insert(session.key, now);
             gateway.fold_bytes(session);
             let event = describe(Event::new(EventType::SessionProgress), session);
-            gateway.recorder.record(event.bytes(session.uploaded(), session.downloaded()).duration(session.age()));
+            gateway
+                .recorder
+                .record(event.bytes(session.uploaded(), session.downloaded()).duration(session.age()));
         }
         if self.reported.len() > sessions.len() {
             let live: std::collections::HashSet<u64> = sessions.iter().map(|session| session.key).collect();

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{DefaultValue, SettingDoc, setting};
-use crate::destination::{Destination, MalformedDestination};
 use crate::identifiers::AgentName;
 use crate::reading::{Field, Table};
 
@@ -13,7 +12,7 @@ pub(super) const DOCS: &[SettingDoc] = &[
         "policy",
         "source",
         DefaultValue::Required,
-        "Where signed manifests and revocations come from: `dir:PATH`, `control:HOST:PORT` or `nats:HOST:PORT`.",
+        "Where signed manifests and revocations come from: `dir:PATH`, a directory that is watched.",
     ),
     setting(
         "policy",
@@ -77,10 +76,6 @@ pub struct PolicySettings {
 pub enum PolicySource {
     /// A directory, watched.
     Dir(PathBuf),
-    /// A control plane.
-    Control(Destination),
-    /// A NATS JetStream.
-    Nats(Destination),
 }
 
 /// A second stage of signing.
@@ -129,14 +124,9 @@ pub(super) fn read(mut table: Table<'_>, directory: &Path) -> Option<PolicySetti
 
 fn source(field: &Field<'_>, directory: &Path) -> Option<PolicySource> {
     let text = field.line()?;
-    let reach = |rest: &str, scheme: &str| -> Result<Destination, MalformedDestination> {
-        Destination::parse_authority(rest.strip_prefix(scheme).unwrap_or(rest).as_bytes())
-    };
     match text.split_once(':') {
         Some(("dir", path)) if !path.is_empty() => Some(PolicySource::Dir(directory.join(path))),
-        Some(("control", rest)) => field.by(|_| reach(rest, "https://")).map(PolicySource::Control),
-        Some(("nats", rest)) => field.by(|_| reach(rest, "nats://")).map(PolicySource::Nats),
-        _ => field.refuse("expected dir:PATH, control:HOST:PORT or nats:HOST:PORT", None),
+        _ => field.refuse("expected dir:PATH", None),
     }
 }
 

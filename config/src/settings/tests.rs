@@ -195,15 +195,4 @@ fn settings_are_read_as_written() {
     assert_eq!(settings.limits.upload_bytes, Limit::Unlimited);
     assert_eq!(settings.limits.upload_bytes_per_session, Limit::Bytes(0));
     assert_eq!(settings.deadlines.idle, Duration::from_millis(250));
-    for (text, source) in [
-        ("control:https://control.example:9444", "control.example:9444"),
-        ("control:control.example:9444", "control.example:9444"),
-        ("nats:nats://nats.example:4222", "nats.example:4222"),
-    ] {
-        let settings = read(&LEAST.replace("dir:policy", text)).expect(text);
-        match settings.policy.source {
-            PolicySource::Control(at) | PolicySource::Nats(at) => assert_eq!(at.to_string(), source),
-            PolicySource::Dir(_) => panic!("{text} is no directory"),
-        }
-    }
 }

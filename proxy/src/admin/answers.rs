@@ -53,7 +53,9 @@ impl Refusal {
     fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::MalformedHost => ("malformed_host", "send exactly one valid Host field"),
-            Self::ForeignHost => ("foreign_host", "this listener answers to its own names; more are set by listen.admin_names"),
+            Self::ForeignHost => {
+                ("foreign_host", "this listener answers to its own names; more are set by listen.admin_names")
+            }
             Self::ForeignOrigin => ("foreign_origin", "pages of other origins are not answered"),
             Self::NotFound => ("not_found", "served are /livez /readyz /metrics /sessions /policy /explain"),
             Self::Method => ("method_not_allowed", "this path is not served for this method"),

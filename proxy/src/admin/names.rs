@@ -45,7 +45,8 @@ impl Names {
             return Err(Foreign::Host);
         }
         if fields.contains_key(http::header::ORIGIN) {
-            let origin = only(fields, &http::header::ORIGIN).and_then(|origin| origin.strip_prefix(b"http://"));
+            let origin =
+                only(fields, &http::header::ORIGIN).and_then(|origin| origin.strip_prefix(b"http://"));
             if !origin.is_some_and(|origin| origin.eq_ignore_ascii_case(host)) {
                 return Err(Foreign::Origin);
             }

@@ -67,12 +67,16 @@ pub(super) async fn show(State(gateway): State<Arc<Gateway>>) -> Json<PolicyView
     let now = gateway.clock.now();
     let mut manifests: Vec<_> = snapshot.manifests().map(|live| manifest(&snapshot, live, now)).collect();
     manifests.sort_unstable_by(|left, right| left.id.cmp(&right.id));
-    let mut revocations: Vec<_> = snapshot.revocations().iter().map(|revocation| RevocationView {
-        id: revocation.id.to_string(),
-        target: revocation.target.to_string(),
-        reason: revocation.reason.to_string(),
-        timestamp: revocation.timestamp,
-    }).collect();
+    let mut revocations: Vec<_> = snapshot
+        .revocations()
+        .iter()
+        .map(|revocation| RevocationView {
+            id: revocation.id.to_string(),
+            target: revocation.target.to_string(),
+            reason: revocation.reason.to_string(),
+            timestamp: revocation.timestamp,
+        })
+        .collect();
     revocations.sort_unstable_by(|left, right| (&left.target, &left.id).cmp(&(&right.target, &right.id)));
     let age_ms = gateway.feed.age().map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
     Json(PolicyView { revision: snapshot.revision, age_ms, manifests, revocations })
@@ -110,11 +114,13 @@ fn asked(query: &HashMap<String, String>) -> Result<(DeviceId, Option<AgentName>
         return Err(Refusal::Query("the parameters are device, agent and destination"));
     }
     let text = |name: &str| query.get(name).map_or("", String::as_str);
-    let device = DeviceId::new(text("device")).map_err(|_| Refusal::Query("device is missing or malformed"))?;
+    let device =
+        DeviceId::new(text("device")).map_err(|_| Refusal::Query("device is missing or malformed"))?;
     let agent = Some(text("agent")).filter(|agent| !agent.is_empty()).map(AgentName::new).transpose();
     let agent = agent.map_err(|_| Refusal::Query("agent is malformed"))?;
     let destination = Destination::parse_authority(text("destination").as_bytes());
-    let destination = destination.map_err(|_| Refusal::Query("destination is missing or is not host:port"))?;
+    let destination =
+        destination.map_err(|_| Refusal::Query("destination is missing or is not host:port"))?;
     Ok((device, agent, destination))
 }
 

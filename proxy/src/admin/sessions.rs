@@ -86,16 +86,14 @@ pub(super) async fn cut(
     }
     let Ok(id) = Uuid::try_parse(&id) else { return Refusal::NoSuchSession.into_response() };
     let live = gateway.registry.snapshot();
-    let Some(session) = live.into_iter().find(|session| session.id == id && session.kind != Kind::Connection) else {
+    let Some(session) = live.into_iter().find(|session| session.id == id && session.kind != Kind::Connection)
+    else {
         return Refusal::NoSuchSession.into_response();
     };
     let tripped = gateway.registry.trip(&[session], |_| Some(Reason::OperatorCut));
     tracing::info!(session = %id, sessions_cut = tripped.sessions, "session cut by an operator");
-    let cut = Cut {
-        session: id.to_string(),
-        sessions_cut: tripped.sessions,
-        upload_bytes: tripped.upload_bytes,
-    };
+    let cut =
+        Cut { session: id.to_string(), sessions_cut: tripped.sessions, upload_bytes: tripped.upload_bytes };
     Json(cut).into_response()
 }
 

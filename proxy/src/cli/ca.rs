@@ -10,7 +10,7 @@ use config::{AgentName, DeviceId};
 use serde_json::json;
 
 use super::exit::{During as _, Exit, Failure, Outcome};
-use super::write::{self, Privacy};
+use super::write;
 use super::{Printer, Table, duration};
 
 #[derive(Debug, Subcommand)]
@@ -35,7 +35,8 @@ struct Place {
 impl Place {
     fn open(&self) -> Result<Authority, Failure> {
         Authority::open(&self.dir).map_err(|fault| {
-            Failure::configuration(fault).help("make an authority with `portcullis ca init`, or name its directory with --ca")
+            Failure::configuration(fault)
+                .help("make an authority with `portcullis ca init`, or name its directory with --ca")
         })
     }
 }
@@ -124,7 +125,7 @@ impl List {
     fn write(&self, authority: &Authority) -> Result<PathBuf, Failure> {
         let pem = authority.crl(self.crl_validity).map_err(Failure::new)?;
         match &self.out {
-            Some(path) => write::replace(path, pem.as_bytes(), Privacy::Public).map(|()| path.clone()),
+            Some(path) => write::replace(path, pem.as_bytes()).map(|()| path.clone()),
             None => Ok(authority.dir().join("crl.pem")),
         }
     }
@@ -241,7 +242,9 @@ fn crl(arguments: &Crl, printer: &Printer) -> Outcome {
 fn explained(fault: AuthorityFault) -> Failure {
     let help = match &fault {
         AuthorityFault::Exists(_) => Some("use it as it is, or name another directory with --ca"),
-        AuthorityFault::NotIssued => Some("check the directory given with --ca; its issued.jsonl lists what it issued"),
+        AuthorityFault::NotIssued => {
+            Some("check the directory given with --ca; its issued.jsonl lists what it issued")
+        }
         AuthorityFault::TrustDomain(_) => Some("a trust domain looks like a host name: example.org"),
         _ => None,
     };

@@ -43,7 +43,9 @@ impl Kind {
     fn of(source: &Source) -> Self {
         let text = String::from_utf8_lossy(source.bytes());
         match source.format() {
-            Format::Toml if text.lines().any(|line| line.trim_start().starts_with("[[keys]]")) => Self::KeyRing,
+            Format::Toml if text.lines().any(|line| line.trim_start().starts_with("[[keys]]")) => {
+                Self::KeyRing
+            }
             Format::Toml => Self::GatewaySettings,
             Format::Json if text.contains("\"payloadType\"") => Self::SignedFile,
             Format::Json | Format::Yaml => Self::Manifest,
@@ -120,11 +122,14 @@ fn files(named: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
 fn walk(directory: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
     let unreadable = |fault: std::io::Error| settings::unreadable(directory, &fault);
     let entries: Result<Vec<_>, _> = std::fs::read_dir(directory).map_err(unreadable)?.collect();
-    let mut paths: Vec<PathBuf> = entries.map_err(unreadable)?.into_iter().map(|entry| entry.path()).collect();
+    let mut paths: Vec<PathBuf> =
+        entries.map_err(unreadable)?.into_iter().map(|entry| entry.path()).collect();
     paths.sort();
     for path in paths {
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        let known = path.extension().is_some_and(|kind| ["toml", "yaml", "yml", "json"].iter().any(|known| kind == *known));
+        let known = path
+            .extension()
+            .is_some_and(|kind| ["toml", "yaml", "yml", "json"].iter().any(|known| kind == *known));
         if hidden {
             continue;
         }

@@ -45,7 +45,18 @@ mod tests {
             assert_eq!(parse(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         assert_eq!(parse("250ms"), Ok(Duration::from_millis(250)));
-        for text in ["", "d", "90", "1.5h", "-1s", "+1s", "1 h", "1w", "99999999999999999999s", "18446744073709551615d"] {
+        for text in [
+            "",
+            "d",
+            "90",
+            "1.5h",
+            "-1s",
+            "+1s",
+            "1 h",
+            "1w",
+            "99999999999999999999s",
+            "18446744073709551615d",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

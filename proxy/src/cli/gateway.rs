@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::exit::{Exit, Outcome};
-use super::settings;
+use super::{log, settings};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -14,6 +14,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let settings = settings::read(&arguments.config)?;
+    log::begin(&settings)?;
     proxy::run(settings, &arguments.config)?;
     Ok(Exit::Done)
 }

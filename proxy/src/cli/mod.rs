@@ -7,26 +7,27 @@
 mod ca;
 mod check;
 mod duration;
-mod exit;
+pub(crate) mod exit;
 mod explain;
 mod gateway;
-mod manifest;
+pub(crate) mod log;
+pub(crate) mod manifest;
 mod pages;
-mod policy;
+pub(crate) mod policy;
 mod print;
 mod revoke;
-mod running;
+pub(crate) mod running;
 mod sessions;
-mod settings;
-mod write;
+pub(crate) mod settings;
+pub(crate) mod write;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::quickstart;
+pub(crate) use exit::Failure;
 use exit::Outcome;
-pub(crate) use exit::{Exit, Failure};
 pub(crate) use print::{Format, Printer, Table};
 
 /// A gate for autonomous agents: each reaches exactly what its signed manifest lists, uploads exactly as much as it

@@ -39,7 +39,11 @@ impl Printer {
     }
 
     /// Prints `data` as JSON, or else what `table` makes of it.
-    pub(crate) fn data<T: Serialize>(&self, data: &T, table: impl FnOnce(&T) -> Table) -> Result<(), Failure> {
+    pub(crate) fn data<T: Serialize>(
+        &self,
+        data: &T,
+        table: impl FnOnce(&T) -> Table,
+    ) -> Result<(), Failure> {
         match self.format {
             Format::Json => self.json(data),
             Format::Table => self.text(&table(data).render(self.colour)),
@@ -62,13 +66,19 @@ impl Printer {
         let mut out = io::stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
             Err(fault) if fault.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-            done => done.map_err(|fault| Failure::new(format_args!("cannot write to standard output: {fault}"))),
+            done => {
+                done.map_err(|fault| Failure::new(format_args!("cannot write to standard output: {fault}")))
+            }
         }
     }
 
     /// Begins a fresh screen, where there is a screen to begin.
     pub(crate) fn clear(&self) -> Result<(), Failure> {
-        if self.format == Format::Table && io::stdout().is_terminal() { self.text("\u{1b}[H\u{1b}[2J") } else { Ok(()) }
+        if self.format == Format::Table && io::stdout().is_terminal() {
+            self.text("\u{1b}[H\u{1b}[2J")
+        } else {
+            Ok(())
+        }
     }
 
     /// Says on standard error what happened besides the data.
@@ -129,7 +139,8 @@ impl Table {
         let mut text = String::new();
         if !self.headings.is_empty() {
             let line = aligned(&self.headings, &widths);
-            let _ = if colour { writeln!(text, "\u{1b}[1m{line}\u{1b}[0m") } else { writeln!(text, "{line}") };
+            let _ =
+                if colour { writeln!(text, "\u{1b}[1m{line}\u{1b}[0m") } else { writeln!(text, "{line}") };
         }
         for row in &self.rows {
             text.push_str(&aligned(row, &widths));
@@ -210,9 +221,13 @@ mod tests {
 
     #[test]
     fn bytes_are_rounded_down_to_one_digit() {
-        for (count, expected) in
-            [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (10 << 20, "10.0 MiB"), (u64::MAX, "17179869183.9 GiB")]
-        {
+        for (count, expected) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (10 << 20, "10.0 MiB"),
+            (u64::MAX, "17179869183.9 GiB"),
+        ] {
             assert_eq!(bytes(count), expected);
         }
     }

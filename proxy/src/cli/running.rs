@@ -34,7 +34,8 @@ impl Running {
 
     /// `GET` of a path that is already encoded.
     pub(crate) fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.exchange(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin))?.data()
+        self.exchange(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin))?
+            .data()
     }
 
     /// `POST` of an empty object.
@@ -65,7 +66,8 @@ impl Answer {
     pub(crate) fn data<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         if self.status != 200 {
             let said: Option<serde_json::Value> = serde_json::from_slice(&self.body).ok();
-            let hint = said.as_ref().and_then(|said| said.get("hint")?.as_str()).unwrap_or("no reason was given");
+            let hint =
+                said.as_ref().and_then(|said| said.get("hint")?.as_str()).unwrap_or("no reason was given");
             return Err(Failure::new(format_args!("the gateway answered {}: {hint}", self.status)));
         }
         serde_json::from_slice(&self.body).during("the gateway's answer")
@@ -87,7 +89,9 @@ pub(crate) fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b'~' => encoded.push(char::from(byte)),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b'~' => {
+                encoded.push(char::from(byte))
+            }
             other => encoded.push_str(&format!("%{other:02X}")),
         }
     }
@@ -110,7 +114,8 @@ mod tests {
 
     #[test]
     fn a_refusal_of_the_gateway_is_a_failure_with_its_words() {
-        let answer = parse(b"HTTP/1.1 404 Not Found\r\ncontent-length: 14\r\n\r\n{\"hint\":\"gone\"}").unwrap();
+        let answer =
+            parse(b"HTTP/1.1 404 Not Found\r\ncontent-length: 14\r\n\r\n{\"hint\":\"gone\"}").unwrap();
         assert!(answer.data::<serde_json::Value>().is_err());
     }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use config::{GatewaySettings, Source};
-use serde::Deserialize;
+use proxy::Addresses;
 
 use super::exit::Failure;
 use super::running::Running;
@@ -59,7 +59,9 @@ impl WhichGateway {
         let path = self.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
         let settings = read(path).map_err(|failure| match self.config {
             Some(_) => failure,
-            None => failure.help("name the gateway's admin listener with --admin, or its settings with --config"),
+            None => {
+                failure.help("name the gateway's admin listener with --admin, or its settings with --config")
+            }
         })?;
         Ok(Running::new(admin_address(&settings)))
     }
@@ -68,12 +70,6 @@ impl WhichGateway {
     pub(crate) fn is_named(&self) -> bool {
         self.admin.is_some() || self.config.is_some()
     }
-}
-
-/// What a running gateway writes down about itself.
-#[derive(Debug, Deserialize)]
-struct Addresses {
-    admin: SocketAddr,
 }
 
 /// The address to which the admin listener is bound, as the gateway wrote it down; else as the settings ask for.

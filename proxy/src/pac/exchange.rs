@@ -49,7 +49,8 @@ pub(super) fn answer(asked: Asked, file: &Bytes) -> Option<Bytes> {
     match asked {
         Asked::More => None,
         Asked::Pac => {
-            let fields = "Content-Type: application/x-ns-proxy-autoconfig\r\nCache-Control: public, max-age=300\r\n";
+            let fields =
+                "Content-Type: application/x-ns-proxy-autoconfig\r\nCache-Control: public, max-age=300\r\n";
             Some(response("200 OK", fields, file))
         }
         Asked::Other => Some(response("404 Not Found", PLAIN, b"only /proxy.pac is served here\n")),

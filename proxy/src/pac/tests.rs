@@ -31,8 +31,12 @@ fn every_destination_is_sent_to_the_gateway_by_a_real_engine() {
          for (var i = 0; i < hosts.length; i++) console.log(FindProxyForURL('https://' + hosts[i] + '/', hosts[i]));\n",
         std::str::from_utf8(&file(&proxy())).unwrap()
     );
-    let Ok(mut node) =
-        Command::new("node").arg("-").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
+    let Ok(mut node) = Command::new("node")
+        .arg("-")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
     else {
         return eprintln!("skipped: no node on this machine");
     };

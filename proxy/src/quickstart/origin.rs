@@ -54,7 +54,11 @@ async fn serve(listener: std::net::TcpListener, tls: Arc<ServerConfig>) -> io::R
 }
 
 /// Shakes hands on a task per connection, so that a slow one holds nobody up.
-async fn accept(listener: TcpListener, tls: TlsAcceptor, ready: mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>) {
+async fn accept(
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    ready: mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>,
+) {
     loop {
         let Ok((stream, from)) = listener.accept().await else {
             tokio::time::sleep(PAUSE).await;

@@ -16,8 +16,21 @@ const MARK: &str = ".portcullis-quickstart";
 
 /// Everything the demo makes, in its directory.
 const MADE: &[&str] = &[
-    "ca", "origin-ca", "policy", "state", "gateway.pem", "gateway.key", "device.pem", "device.key", "author.key",
-    "revoker.key", "keys.toml", "manifest.yaml", "gateway.toml", "curl.conf", "events.jsonl",
+    "ca",
+    "origin-ca",
+    "policy",
+    "state",
+    "gateway.pem",
+    "gateway.key",
+    "device.pem",
+    "device.key",
+    "author.key",
+    "revoker.key",
+    "keys.toml",
+    "manifest.yaml",
+    "gateway.toml",
+    "curl.conf",
+    "events.jsonl",
 ];
 
 /// The demo's directory, held until this is dropped.
@@ -35,15 +48,21 @@ impl Place {
     pub(super) fn take(directory: &Path) -> Result<Self, Failure> {
         let failed = |fault: io::Error| Failure::new(format_args!("{}: {fault}", directory.display()));
         if is_foreign(directory).map_err(failed)? {
-            return Err(Failure::new(format_args!("{} is not empty and no quickstart has made it", directory.display()))
-                .help("name another directory with --dir"));
+            return Err(Failure::new(format_args!(
+                "{} is not empty and no quickstart has made it",
+                directory.display()
+            ))
+            .help("name another directory with --dir"));
         }
         fs::create_dir_all(directory).map_err(failed)?;
         let directory = directory.canonicalize().map_err(failed)?;
         let mark = File::options().create(true).append(true).open(directory.join(MARK)).map_err(failed)?;
         if flock(&mark, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Err(Failure::new(format_args!("a quickstart is already running in {}", directory.display()))
-                .help("stop it, or name another directory with --dir"));
+            return Err(Failure::new(format_args!(
+                "a quickstart is already running in {}",
+                directory.display()
+            ))
+            .help("stop it, or name another directory with --dir"));
         }
         for made in MADE {
             remove(&directory.join(made)).map_err(failed)?;
@@ -53,7 +72,10 @@ impl Place {
 
     /// The path of one of the demo's files.
     pub(super) fn path(&self, name: &str) -> PathBuf {
-        debug_assert!(MADE.iter().any(|made| name.split('/').next() == Some(made)), "{name} would stay behind");
+        debug_assert!(
+            MADE.iter().any(|made| name.split('/').next() == Some(made)),
+            "{name} would stay behind"
+        );
         self.directory.join(name)
     }
 

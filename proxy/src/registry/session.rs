@@ -14,6 +14,7 @@ use policy_sync::{Asking, Grant, LiveManifest};
 use uuid::Uuid;
 
 use super::gate::Gate;
+use crate::budget::Meter;
 
 /// What a registry entry stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +135,7 @@ pub struct Session {
     pub(super) attachment: Mutex<Attachment>,
     pub(super) cut_at: OnceLock<Instant>,
     reported: [AtomicU64; 2],
+    meter: OnceLock<Arc<Meter>>,
     began: Instant,
     stage: AtomicU8,
     uploaded: AtomicU64,
@@ -154,6 +156,7 @@ impl Session {
             gate: Gate::default(),
             attachment: Mutex::default(),
             cut_at: OnceLock::new(),
+            meter: OnceLock::new(),
             reported: [AtomicU64::new(0), AtomicU64::new(0)],
             began: Instant::now(),
             stage: AtomicU8::new(Stage::Deciding as u8),
@@ -187,6 +190,17 @@ impl Session {
 
     pub(super) fn attachment(&self) -> MutexGuard<'_, Attachment> {
         self.attachment.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of what the session's writes are charged to.
+    pub fn charge_to(&self, meter: &Arc<Meter>) {
+        let _once = self.meter.set(Arc::clone(meter));
+    }
+
+    /// What the session's writes are charged to, once its budget is open.
+    #[must_use]
+    pub fn meter(&self) -> Option<&Arc<Meter>> {
+        self.meter.get()
     }
 
     /// Notes how far the session has come.

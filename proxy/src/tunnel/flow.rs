@@ -55,6 +55,11 @@ impl Flow {
         flow
     }
 
+    /// Whether the source has ended and the sink was told so.
+    pub(super) fn is_done(&self) -> bool {
+        self.done
+    }
+
     /// Moves what can be moved. Ready when the source has ended and the sink was told so.
     pub(super) fn poll<S, D>(
         &mut self,

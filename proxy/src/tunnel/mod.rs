@@ -91,7 +91,10 @@ fn poll_relay<D: Downstream>(
 ) -> Poll<Reason> {
     let uploading = up.poll(cx, downstream, upstream);
     if let Poll::Ready(Err(broken)) = uploading {
-        return Poll::Ready(ending_of_upload(&broken));
+        let ending = ending_of_upload(&broken);
+        // Once the destination has closed, a device that just goes away has seen all there was.
+        let completed = down.is_done() && ending == Reason::DownstreamClosed;
+        return Poll::Ready(if completed { Reason::Completed } else { ending });
     }
     let downloading = down.poll(cx, upstream, downstream);
     match (uploading, downloading) {
@@ -128,10 +131,10 @@ fn ending_of_downstream(error: &io::Error) -> Reason {
 async fn close<D: Downstream>(session: &Session, downstream: &mut D, upstream: &mut Egress, ending: Reason) {
     match ending {
         Reason::Completed => {}
-        Reason::UploadLimitExceeded => {
+        Reason::UploadLimitExceeded | Reason::DownstreamClosed => {
             session.enter_stage(Stage::Settling);
-            // What was granted still belongs to the destination: let the kernel deliver it, unless the session is
-            // revoked meanwhile.
+            // What was handed to the kernel still belongs to the destination: let it arrive before the reset, unless
+            // the session is revoked meanwhile.
             let _revoked = session.unless_cut(upstream.hold().settle()).await;
             upstream.abort();
             downstream.abort();

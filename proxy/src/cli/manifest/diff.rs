@@ -55,7 +55,11 @@ fn compare(old: &Value, new: &Value) -> Vec<Difference> {
     fields.dedup();
     let differing = fields.into_iter().filter(|field| old.get(*field) != new.get(*field));
     differing
-        .map(|field| Difference { field: field.clone(), old: old.get(field).cloned(), new: new.get(field).cloned() })
+        .map(|field| Difference {
+            field: field.clone(),
+            old: old.get(field).cloned(),
+            new: new.get(field).cloned(),
+        })
         .collect()
 }
 
@@ -121,7 +125,10 @@ mod tests {
 
     #[test]
     fn the_moment_of_signing_is_no_difference() {
-        let found = compare(&json!({"ttl_seconds": 1}), &json!({"ttl_seconds": 2, "issued_at": "2026-01-01T00:00:00Z"}));
+        let found = compare(
+            &json!({"ttl_seconds": 1}),
+            &json!({"ttl_seconds": 2, "issued_at": "2026-01-01T00:00:00Z"}),
+        );
         assert_eq!(found, [difference("ttl_seconds", Some("1"), Some("2"))]);
     }
 }

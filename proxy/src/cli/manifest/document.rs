@@ -33,8 +33,8 @@ impl Document {
     /// # Errors
     /// What is wrong with the envelope, or with the manifest in it.
     pub(crate) fn signed(source: &Source) -> Result<Self, Problems> {
-        let envelope =
-            Envelope::read(source.bytes()).map_err(|fault| Problems::one(about(source, fault.to_string())))?;
+        let envelope = Envelope::read(source.bytes())
+            .map_err(|fault| Problems::one(about(source, fault.to_string())))?;
         match envelope.payload_type() {
             PayloadType::Manifest => {
                 let issued = IssuedManifest::read(envelope.unverified_payload())?;
@@ -57,7 +57,9 @@ impl Document {
     pub(crate) fn to_value(&self) -> Result<Value, Failure> {
         let text = match self {
             Self::Draft(draft) => draft.to_json().into_bytes(),
-            Self::Signed { envelope, .. } | Self::Statement(envelope) => envelope.unverified_payload().to_vec(),
+            Self::Signed { envelope, .. } | Self::Statement(envelope) => {
+                envelope.unverified_payload().to_vec()
+            }
         };
         serde_json::from_slice(&text).during("the payload")
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use config::{
-    AllowEntry, Destination, Host, HostPattern, Limit, ManifestDraft, Match, Mode, Network, Problems, Rules,
+    AllowEntry, Destination, Host, HostPattern, Limit, ManifestDraft, Match, Mode, Problems, Rules,
     TlsExpectation,
 };
 use serde::Serialize;
@@ -67,23 +67,36 @@ fn look(draft: &ManifestDraft) -> Vec<(String, String)> {
     let mut remarks = Vec::new();
     let mut remark = |field: &str, advice: &str| remarks.push((field.to_owned(), advice.to_owned()));
     if draft.ttl > DAY {
-        remark("ttl_seconds", &format!("{} is long: gateways cap it, 24 h by default", duration::display(draft.ttl)));
+        remark(
+            "ttl_seconds",
+            &format!("{} is long: gateways cap it, 24 h by default", duration::display(draft.ttl)),
+        );
     }
     if network.allow.is_empty() && network.mode == Mode::Enforce {
         remark("capabilities.network.allow", "nothing is listed, so nothing can be reached");
     }
     if network.mode == Mode::Report {
-        remark("capabilities.network.mode", "destinations off the list are let through where the gateway permits it");
+        remark(
+            "capabilities.network.mode",
+            "destinations off the list are let through where the gateway permits it",
+        );
     }
-    for (field, limit) in
-        [("upload_bytes_per_session", network.upload_bytes_per_session), ("upload_bytes", network.upload_bytes)]
-    {
+    for (field, limit) in [
+        ("upload_bytes_per_session", network.upload_bytes_per_session),
+        ("upload_bytes", network.upload_bytes),
+    ] {
         if limit == Some(Limit::Unlimited) {
-            remark(&format!("capabilities.network.{field}"), "uploads without limit can carry everything out");
+            remark(
+                &format!("capabilities.network.{field}"),
+                "uploads without limit can carry everything out",
+            );
         }
     }
     if draft.filesystem.is_some() || draft.secrets.is_some() {
-        remark("capabilities", "filesystem and secrets are for the agent's runtime to enforce; a gateway only carries them");
+        remark(
+            "capabilities",
+            "filesystem and secrets are for the agent's runtime to enforce; a gateway only carries them",
+        );
     }
     let rules = Rules::compile(network);
     for (at, entry) in network.allow.iter().enumerate() {
@@ -95,27 +108,35 @@ fn look(draft: &ManifestDraft) -> Vec<(String, String)> {
 
 fn look_at_entry(entry: &AllowEntry, rules: &Rules) -> Vec<String> {
     let mut remarks = Vec::new();
-    let port = *entry.pattern.ports().range().start();
-    if let Some(host) = exact(entry.pattern.host())
+    let (port, _) = entry.pattern.ports.bounds();
+    if let Some(host) = exact(&entry.pattern.host)
         && let Some(port) = std::num::NonZeroU16::new(port)
     {
         match rules.matching(&Destination::new(host, port)) {
             Match::Allow(_) => {}
-            Match::Tie => remarks.push("an equally specific entry of `deny` cancels it: a tie is a denial".into()),
-            Match::Deny(pattern) => remarks.push(format!("the more specific `deny` entry {pattern} cancels it")),
+            Match::Tie => {
+                remarks.push("an equally specific entry of `deny` cancels it: a tie is a denial".into())
+            }
+            Match::Deny(pattern) => {
+                remarks.push(format!("the more specific `deny` entry {pattern} cancels it"))
+            }
             Match::Unlisted => remarks.push("it matches nothing".into()),
         }
     }
-    if matches!(entry.pattern.host(), HostPattern::Suffix(_)) {
+    if matches!(entry.pattern.host, HostPattern::Suffix(_)) {
         remarks.push("a wildcard: whoever can name a host below it can receive data there".into());
     }
-    if matches!(entry.pattern.host(), HostPattern::Network(_)) {
-        remarks.push("a network: matches only destinations that are given as addresses".into());
+    if matches!(entry.pattern.host, HostPattern::Network(_)) {
+        remarks.push(
+            "an address or network: it matches destinations that are given as addresses, never names".into(),
+        );
     }
     if entry.expected_tls(port) == TlsExpectation::None && port == 443 {
         remarks.push("`tls: none` on 443: the name inside TLS is not compared with the destination".into());
     }
-    if entry.upload_bytes == Some(Limit::Unlimited) || entry.upload_bytes_per_session == Some(Limit::Unlimited) {
+    if entry.upload_bytes == Some(Limit::Unlimited)
+        || entry.upload_bytes_per_session == Some(Limit::Unlimited)
+    {
         remarks.push("uploads to it have no limit of its own".into());
     }
     remarks
@@ -123,9 +144,9 @@ fn look_at_entry(entry: &AllowEntry, rules: &Rules) -> Vec<String> {
 
 fn exact(pattern: &HostPattern) -> Option<Host> {
     match pattern {
-        HostPattern::Name(name) => Some(Host::Name(name.clone())),
-        HostPattern::Ip(address) => Some(Host::Ip(*address)),
-        _ => None,
+        HostPattern::Exact(name) => Some(Host::Name(name.clone())),
+        HostPattern::Network(network) => Some(Host::Ip(network.addr())),
+        HostPattern::Suffix(_) | HostPattern::Any => None,
     }
 }
 
@@ -141,7 +162,9 @@ mod tests {
     use super::*;
 
     fn manifest(network: &str) -> String {
-        format!("agent: a\nidentity: {{user: u, device: d}}\ncapabilities: {{network: {{{network}}}}}\nttl_seconds: 60\n")
+        format!(
+            "agent: a\nidentity: {{user: u, device: d}}\ncapabilities: {{network: {{{network}}}}}\nttl_seconds: 60\n"
+        )
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 mod diff;
 pub(crate) mod document;
-mod keygen;
+pub(crate) mod keygen;
 mod lint;
 mod new;
-mod sign;
+pub(crate) mod sign;
 mod verify;
 
 use std::path::PathBuf;

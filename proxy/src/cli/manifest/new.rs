@@ -22,7 +22,9 @@ pub(crate) struct Arguments {
 }
 
 fn pattern(text: &str) -> Result<String, String> {
-    Pattern::parse(text, config::DefaultPorts::Https).map(|_| text.to_owned()).map_err(|fault| fault.to_string())
+    Pattern::parse(text, config::DefaultPorts::Https)
+        .map(|_| text.to_owned())
+        .map_err(|fault| fault.to_string())
 }
 
 pub(crate) fn run(arguments: &Arguments, printer: &Printer) -> Outcome {
@@ -68,7 +70,15 @@ mod tests {
 
     #[test]
     fn what_is_printed_is_a_manifest() {
-        let line = Line::parse_from(["new", "--agent", "builder", "--allow", "a.example", "--allow", "[2001:db8::1]:8443"]);
+        let line = Line::parse_from([
+            "new",
+            "--agent",
+            "builder",
+            "--allow",
+            "a.example",
+            "--allow",
+            "[2001:db8::1]:8443",
+        ]);
         let draft = ManifestDraft::read(&Source::new("new.yaml", text(&line.arguments))).unwrap();
         assert_eq!(draft.agent.as_str(), "builder");
         assert_eq!(draft.network.allow.len(), 2);
