@@ -62,7 +62,7 @@ pub async fn serve(gateway: Arc<Gateway>, connection: DeviceConnection) {
                 let busy = Busy::begin(&streams);
                 let (gateway, device) = (Arc::clone(&gateway), Arc::clone(&device));
                 tokio::spawn(async move {
-                    serve_stream(gateway, device, request, respond).await;
+                    serve_stream(gateway, device, *request, respond).await;
                     drop(busy);
                 });
             }
@@ -77,7 +77,7 @@ pub async fn serve(gateway: Arc<Gateway>, connection: DeviceConnection) {
 
 /// What happens next on a connection.
 enum Next {
-    Stream(HttpRequest<RecvStream>, SendResponse<Bytes>),
+    Stream(Box<HttpRequest<RecvStream>>, SendResponse<Bytes>),
     /// No new stream for as long as a connection may idle.
     Quiet,
     Draining,
@@ -94,7 +94,7 @@ async fn next(
         biased;
         () = gateway.drain_begun(), if !closing => Next::Draining,
         accepted = tokio::time::timeout(idle, h2.accept()) => match accepted {
-            Ok(Some(Ok((request, respond)))) => Next::Stream(request, respond),
+            Ok(Some(Ok((request, respond)))) => Next::Stream(Box::new(request), respond),
             Ok(Some(Err(_)) | None) => Next::Closed,
             Err(_quiet) if closing => Next::Closed,
             Err(_quiet) => Next::Quiet,

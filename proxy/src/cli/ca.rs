@@ -76,7 +76,7 @@ pub(crate) struct Issue {
     /// An address of the gateway; repeatable.
     #[arg(long, value_name = "ADDRESS", requires = "gateway")]
     ip: Vec<IpAddr>,
-    /// How long the certificate lives: devices 90d, gateways 90d unless given.
+    /// How long the certificate lives.
     #[arg(long, value_name = "DURATION", default_value = "90d", value_parser = duration::parse)]
     validity: Duration,
     /// Write DIR/<name>.pem and DIR/<name>.key.

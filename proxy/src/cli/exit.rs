@@ -67,7 +67,11 @@ impl From<anyhow::Error> for Failure {
 
 impl From<Problems> for Failure {
     fn from(problems: Problems) -> Self {
-        Self::configuration(problems)
+        let count = match problems.len() {
+            1 => "1 problem".to_owned(),
+            many => format!("{many} problems"),
+        };
+        Self::configuration(format_args!("{count}\n{problems}"))
     }
 }
 

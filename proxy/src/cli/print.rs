@@ -11,12 +11,10 @@ use serde::Serialize;
 
 use super::exit::Failure;
 
-/// How to print data.
+/// How to print data: for people or for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people.
     Table,
-    /// For programs.
     Json,
 }
 

@@ -50,7 +50,8 @@ fn short(event: &Value) -> Option<String> {
     if let (Some(up), Some(down)) = (event.get("upload_bytes"), event.get("download_bytes")) {
         short.push_str(&format!(" ({up} bytes up, {down} down)"));
     }
-    kind.starts_with("system.").then_some(()).map_or(Some(short), |()| None)
+    let matters = kind.starts_with("agent.") || kind == "control.revoked";
+    matters.then(|| short.trim_end().to_owned())
 }
 
 #[cfg(test)]

@@ -114,6 +114,7 @@ fn gateway_settings(ports: &Ports) -> String {
          [destinations]\n# The demo's origin is on this machine, where no manifest reaches unless this permits it.\n\
          internal = [\"127.0.0.1/32\"]\n\n\
          [dns]\nhosts = {{ \"{ORIGIN}\" = [\"127.0.0.1\"] }}\n\n\
+         [limits]\nconnections = 256\n\n\
          [deadlines]\ndrain = \"1s\"\n\n\
          [audit]\nfile = \"events.jsonl\"\n"
     )

@@ -28,12 +28,16 @@ pub(crate) struct Arguments {
     /// Where its files go. A later run begins anew there.
     #[arg(long, value_name = "DIR", default_value = "portcullis-quickstart")]
     dir: PathBuf,
+    /// Let the system pick every port, even where the usual ones are free.
+    #[arg(long)]
+    any_port: bool,
 }
 
 /// Runs the demo until it is interrupted.
 pub(crate) fn run(arguments: &Arguments, printer: &Printer) -> Outcome {
     let place = Place::take(&arguments.dir)?;
-    let ports = Ports::find(Ports::USUAL).during("looking for free ports")?;
+    let ports = Ports::find(if arguments.any_port { [0; 4] } else { Ports::USUAL })
+        .during("looking for free ports")?;
     let files = Files::write(&place, &ports)?;
     origin::start(ports.origin_listener, &files.origin)?;
     let path = place.path("gateway.toml");

@@ -152,11 +152,9 @@ impl Registry {
         let now = Instant::now();
         let mut fallen = Vec::with_capacity(sessions.len());
         for session in sessions {
-            if let Some(reason) = verdict(session) {
-                if session.gate.fall(reason) {
-                    let _first = session.cut_at.set(now);
-                    fallen.push(session);
-                }
+            if verdict(session).is_some_and(|reason| session.gate.fall(reason)) {
+                let _first = session.cut_at.set(now);
+                fallen.push(session);
             }
         }
         let mut tripped = Tripped::default();

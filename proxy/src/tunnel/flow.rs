@@ -150,10 +150,10 @@ impl Flow {
     }
 
     fn put_back(&mut self) {
-        if let Some(pending) = self.pending.take() {
-            if pending.buffer.len() == buffers::SIZE {
-                buffers::give(pending.buffer);
-            }
+        if let Some(pending) = self.pending.take()
+            && pending.buffer.len() == buffers::SIZE
+        {
+            buffers::give(pending.buffer);
         }
     }
 }

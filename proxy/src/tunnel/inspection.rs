@@ -44,10 +44,10 @@ pub(super) async fn inspect<D: Downstream>(
         if let Poll::Ready(reason) = session.gate.poll_fallen(cx) {
             return Poll::Ready(Err(reason));
         }
-        if opening.expectation == TlsExpectation::Optional {
-            if let Poll::Ready(Err(broken)) = down.poll(cx, upstream, downstream) {
-                return Poll::Ready(Err(ending_of_download(&broken)));
-            }
+        if opening.expectation == TlsExpectation::Optional
+            && let Poll::Ready(Err(broken)) = down.poll(cx, upstream, downstream)
+        {
+            return Poll::Ready(Err(ending_of_download(&broken)));
         }
         inspection.poll(cx, session, downstream)
     });

@@ -109,11 +109,16 @@ impl Downstream for DuplexStream {
     fn abort(&mut self) {}
 }
 
+#[expect(clippy::disallowed_methods, reason = "a socket to the test's own origin")]
+async fn connect_to(address: std::net::SocketAddr) -> tokio::net::TcpStream {
+    TcpSocket::new_v4().unwrap().connect(address).await.unwrap()
+}
+
 /// Sends `writes` through a relay; what the origin received, why the session ended, what it was charged.
 async fn upload(limit: Limit, writes: Vec<usize>) -> (u64, Reason, u64) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let socket = TcpSocket::new_v4().unwrap().connect(address).await.unwrap();
+    let socket = connect_to(address).await;
     let (mut origin, _) = listener.accept().await.unwrap();
     let receiving = tokio::spawn(async move {
         let mut received = 0_u64;

@@ -16,7 +16,8 @@ pub(crate) struct Arguments {
     /// The name of the key, by which signatures call it.
     #[arg(long, value_name = "NAME", value_parser = key_id)]
     id: KeyId,
-    /// What it may vouch for; repeatable.
+    /// What it may vouch for; repeatable. Authors sign manifests, approvers and security give further signatures,
+    /// revokers sign revocations, and approvers lift them.
     #[arg(long = "role", value_name = "ROLE", required = true)]
     roles: Vec<RoleName>,
     /// Write the private key to DIR/<NAME>.key.
@@ -30,13 +31,9 @@ pub(crate) struct Arguments {
 /// The roles, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum RoleName {
-    /// Signs manifests.
     Author,
-    /// Gives the second signature, and lifts revocations.
     Approver,
-    /// Gives the signature of the security team.
     Security,
-    /// Signs revocations.
     Revoker,
 }
 
