@@ -35,6 +35,9 @@ mod journal;
 mod metrics;
 pub mod source;
 
+#[cfg(test)]
+mod testing;
+
 pub use assembly::Assembly;
 pub use change::{Change, Subjects, Touched};
 pub use decide::{Asking, Denial, Grant};
