@@ -102,17 +102,17 @@ impl Http2 {
     /// Asks for a tunnel with extra fields.
     ///
     /// # Errors
-    /// When the stream or the connection is reset instead of answered.
+    /// When the stream or the connection is reset instead of answered, or HTTP/2 cannot carry the destination.
     ///
     /// # Panics
-    /// When the destination or a field cannot be written in HTTP/2 at all.
+    /// When a field cannot be written in HTTP/2 at all.
     pub async fn connect_with(
         &mut self,
         destination: &str,
         fields: &[(&str, &str)],
     ) -> io::Result<Result<Tunnel, Answer>> {
         let mut parts = http::uri::Parts::default();
-        parts.authority = Some(destination.parse().expect("an authority that HTTP/2 can carry"));
+        parts.authority = Some(destination.parse().map_err(io::Error::other)?);
         let uri = Uri::from_parts(parts).expect("an authority alone is a target");
         let mut request = Request::builder().method(Method::CONNECT).version(Version::HTTP_2).uri(uri);
         for (name, value) in fields {

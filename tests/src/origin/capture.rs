@@ -28,7 +28,7 @@ pub enum Behaviour {
     GreetAndFinish(Vec<u8>),
     /// Sends without end and reads beside it.
     Pour,
-    /// Closes every connection at once with a reset.
+    /// Reads the first bytes of a connection, then resets it.
     Reset,
 }
 
@@ -218,6 +218,7 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour, incoming: Arc<Incomi
         }
         Behaviour::Pour => pour(stream, &incoming).await,
         Behaviour::Reset => {
+            let _ = stream.read(&mut [0; 16]).await;
             let _ = socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO));
         }
     }

@@ -38,6 +38,7 @@ impl Received {
 #[derive(Debug, Default)]
 struct Log {
     connections: usize,
+    ended: usize,
     requests: Vec<Received>,
     /// Every byte of every connection, heads, framing and bodies.
     bytes: u64,
@@ -76,7 +77,11 @@ impl HttpOrigin {
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let _ = stream.set_nodelay(true);
-                tokio::spawn(serve(stream, Arc::clone(&kept), Arc::clone(&said)));
+                let (log, script) = (Arc::clone(&kept), Arc::clone(&said));
+                tokio::spawn(async move {
+                    serve(stream, Arc::clone(&log), script).await;
+                    log.lock().expect("nobody panics with this lock").ended += 1;
+                });
             }
         });
         Self { address, log, script, task }
@@ -132,6 +137,15 @@ impl HttpOrigin {
         self.log.lock().expect("nobody panics with this lock").connections
     }
 
+    /// Waits until no connection is open any more: what `bytes` says then is final.
+    pub async fn quiet(&self) {
+        eventually(PATIENCE, "the origin's connections end", async || {
+            let log = self.log.lock().expect("nobody panics with this lock");
+            (log.ended == log.connections).then_some(())
+        })
+        .await;
+    }
+
     /// How many bytes arrived in all, heads and framing included.
     ///
     /// # Panics
@@ -167,6 +181,9 @@ async fn request(wire: &mut Wire, connection: usize) -> Option<Received> {
     let head = wire.until_idly(b"\r\n\r\n").await.ok()?;
     let mut received =
         Received { connection, head: String::from_utf8_lossy(&head).into_owned(), body: Vec::new() };
+    if received.field("expect").contains(&"100-continue") {
+        wire.send("HTTP/1.1 100 Continue\r\n\r\n").await.ok()?;
+    }
     let chunked = received.field("transfer-encoding").contains(&"chunked");
     let length = received.field("content-length").first().and_then(|length| length.parse().ok());
     received.body = match length {

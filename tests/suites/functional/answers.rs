@@ -19,7 +19,7 @@ fn check(answer: &Answer, expected: &Expected, over: Over) {
     let body = answer.json();
     assert_eq!(body["decision"], "deny", "{context}");
     assert_eq!(body["reason"], expected.reason, "{context}");
-    assert!(body["hint"].as_str().is_some_and(|hint| hint.ends_with('.')), "{context}");
+    assert!(body["hint"].as_str().is_some_and(|hint| hint.contains('.')), "{context}");
 }
 
 #[tokio::test]

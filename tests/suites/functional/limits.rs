@@ -121,7 +121,7 @@ async fn sixty_four_parallel_sessions_get_exactly_the_limit_between_them() {
         }
         let pouring = tunnels.into_iter().map(|mut tunnel| {
             tokio::spawn(async move {
-                tunnel.pour(200_000, 7_001).await;
+                tunnel.pour(LIMIT + 1, 7_001).await;
                 tunnel.rest().await.1
             })
         });
@@ -144,16 +144,17 @@ async fn streams_of_one_connection_share_the_limit_too() {
     let origin = Capture::start(Behaviour::Sink).await;
     let lab = Lab::with(Draft::of("device-1").raw(&origin.destination()).in_all(LIMIT)).await;
     let mut connection = lab.device("device-1").http2().await;
-    let mut pouring = Vec::new();
+    let mut tunnels = Vec::new();
     for _ in 0..16 {
-        let tunnel = connection.connect(&origin.destination()).await.expect("an answer");
-        let mut tunnel = tunnel.expect("allowed");
-        pouring.push(tokio::spawn(async move {
-            tunnel.pour(100_000, 3_000).await;
-            tunnel.rest().await.1
-        }));
+        tunnels.push(connection.connect(&origin.destination()).await.expect("an answer").expect("allowed"));
     }
-    for task in pouring {
+    let pouring = tunnels.into_iter().map(|mut tunnel| {
+        tokio::spawn(async move {
+            tunnel.pour(LIMIT + 1, 3_000).await;
+            tunnel.rest().await.1
+        })
+    });
+    for task in pouring.collect::<Vec<_>>() {
         assert_eq!(task.await.expect("no panic"), End::Broken);
     }
     lab.endings(16).await;

@@ -42,6 +42,7 @@ async fn a_chunked_upload_stops_exactly_at_the_limit() {
         assert!(end == End::Broken || !said.is_empty(), "the device is told");
         let ending = lab.ending("upload_limit_exceeded").await;
         assert_eq!(ending["upload_bytes"], limit);
+        origin.quiet().await;
         assert_eq!(origin.bytes(), limit);
         assert_eq!(origin.requests().len(), 0, "a truncated upload is never completed");
     }

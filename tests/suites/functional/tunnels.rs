@@ -92,6 +92,7 @@ async fn an_origin_that_resets_is_not_taken_for_one_that_finished() {
         let origin = Capture::start(Behaviour::Reset).await;
         let lab = Lab::with(Draft::of("device-1").raw(&origin.destination())).await;
         let mut tunnel = lab.device("device-1").tunnel_over(over, &origin.destination()).await;
+        tunnel.send(b"hello?").await.expect("sent");
         assert_eq!(tunnel.rest().await.1, End::Broken, "{over:?}");
         assert_eq!(lab.endings(1).await[0]["reason"], "upstream_fault");
     }
