@@ -1,0 +1,175 @@
+//! What does a run aim at? A gateway started for it, with the bare relay beside it; or a proxy that runs already.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+
+use crate::cores::Cores;
+use crate::deployment::{Deployment, Program};
+use crate::origin::Origin;
+use crate::process::Running;
+use crate::relay;
+use crate::report::{Report, progress};
+use crate::subject::{Subject, client_tls};
+
+/// Options that say what is measured.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Aim {
+    /// The `portcullis` program to start, unless it is the one beside this program.
+    #[arg(long, value_name = "FILE")]
+    gateway_binary: Option<PathBuf>,
+    /// Keep the throw-away deployment, to look into it.
+    #[arg(long)]
+    keep: bool,
+    /// Let proxy and load share all cores.
+    #[arg(long)]
+    unpinned: bool,
+    /// Leave out the bare relay.
+    #[arg(long)]
+    no_relay: bool,
+    #[command(flatten)]
+    running: Option<RunningProxy>,
+}
+
+/// A proxy that runs already.
+#[derive(Debug, Clone, clap::Args)]
+struct RunningProxy {
+    /// Measure the proxy that listens here instead of starting a gateway.
+    #[arg(long, value_name = "ADDRESS", required = false, requires_all = ["proxy_ca", "certificate", "key", "origin", "destination"])]
+    proxy: SocketAddr,
+    /// The authority of its certificate, PEM.
+    #[arg(long, value_name = "FILE", required = false)]
+    proxy_ca: PathBuf,
+    /// The name in its certificate.
+    #[arg(long, value_name = "NAME", default_value = "localhost")]
+    server_name: String,
+    /// The certificate of the device, PEM.
+    #[arg(long, value_name = "FILE", required = false)]
+    certificate: PathBuf,
+    /// The key of the device, PEM.
+    #[arg(long, value_name = "FILE", required = false)]
+    key: PathBuf,
+    /// Where the origin is to listen for it.
+    #[arg(long, value_name = "ADDRESS", required = false)]
+    origin: SocketAddr,
+    /// By what name and port the proxy is asked for that origin.
+    #[arg(long, value_name = "HOST:PORT", required = false)]
+    destination: String,
+    /// Its process, to read what it costs.
+    #[arg(long)]
+    pid: Option<u32>,
+}
+
+/// Everything that a run needs, running.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    /// What is measured; the reference comes last.
+    pub(crate) subjects: Vec<Subject>,
+    /// The destination, not yet served.
+    pub(crate) origin: Origin,
+    /// What was started for the run.
+    pub(crate) started: Option<Started>,
+}
+
+/// What was started for a run, and ends with it.
+#[derive(Debug)]
+pub(crate) struct Started {
+    _relay: Option<Running>,
+    /// The gateway and its files.
+    pub(crate) deployment: Deployment,
+}
+
+/// Where proxy and load run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Placement {
+    /// The proxy on the first core, the load on the others.
+    Apart,
+    /// Everything on every core.
+    Together,
+}
+
+impl Aim {
+    /// Sets everything up. What goes into the report about it is written there.
+    ///
+    /// # Errors
+    /// What could not be started.
+    pub(crate) fn bench(&self, placement: Placement, report: &mut Report) -> anyhow::Result<Bench> {
+        if let Some(running) = &self.running {
+            return running.bench(report);
+        }
+        let cores = if placement == Placement::Apart && !self.unpinned { Cores::divide()? } else { None };
+        let origin = Origin::bind()?;
+        let mut deployment = self.deployment(&origin, report)?;
+        let device = deployment.device("device-0")?;
+        if let Some(cores) = &cores {
+            report.method("proxy on the first core, load and origin on the others");
+            cores.as_proxy()?;
+        }
+        progress("starting the gateway");
+        let gateway = deployment.start(device)?;
+        let mut subjects = vec![gateway];
+        let mut child = None;
+        if !self.no_relay {
+            let (running, address) = relay::start(&deployment, &origin)?;
+            subjects.extend(subjects.first().map(|gateway| relay::subject(gateway, address, running.id())));
+            child = Some(running);
+            report.reference(relay::NAME);
+        }
+        if let Some(cores) = &cores {
+            cores.as_load()?;
+        }
+        Ok(Bench { subjects, origin, started: Some(Started { _relay: child, deployment }) })
+    }
+
+    /// A deployment whose gateway has not started.
+    ///
+    /// # Errors
+    /// What could not be made.
+    pub(crate) fn deployment(&self, origin: &Origin, report: &mut Report) -> anyhow::Result<Deployment> {
+        let program = Program::find(self.gateway_binary.as_deref())?;
+        report.version("gateway", program.version()?);
+        report.method("TLS 1.3, AES-128-GCM, X25519, ECDSA P-256; manifests of 100 entries");
+        let mut deployment = Deployment::found(program, origin)?;
+        if self.keep {
+            let kept = deployment.keep().display().to_string();
+            report.method(format!("deployment kept in {kept}"));
+        }
+        Ok(deployment)
+    }
+}
+
+impl RunningProxy {
+    fn bench(&self, report: &mut Report) -> anyhow::Result<Bench> {
+        let read = |file: &PathBuf| std::fs::read(file).with_context(|| file.display().to_string());
+        let authority = CertificateDer::from_pem_slice(&read(&self.proxy_ca)?)?;
+        let pem = read(&self.certificate)?;
+        let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>()?;
+        let key = PrivateKeyDer::from_pem_slice(&read(&self.key)?)?;
+        report.method("TLS 1.3, AES-128-GCM, X25519; a proxy that was running already");
+        let subject = Subject {
+            name: self.proxy.to_string(),
+            address: self.proxy,
+            server_name: ServerName::try_from(self.server_name.clone())?,
+            tls: client_tls(&authority, chain, key)?,
+            process: self.pid,
+            destinations: Arc::from([self.destination.clone()]),
+        };
+        Ok(Bench { subjects: vec![subject], origin: Origin::at(self.origin)?, started: None })
+    }
+}
+
+impl Bench {
+    /// Adds the end of the gateway's log to a fault.
+    pub(crate) fn explain(started: Option<&Started>, fault: anyhow::Error) -> anyhow::Error {
+        match started {
+            Some(started) => {
+                fault.context(format!("the end of the gateway's log:\n{}", started.deployment.log()))
+            }
+            None => fault,
+        }
+    }
+}

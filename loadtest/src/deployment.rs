@@ -1,0 +1,213 @@
+//! What is a gateway given? A throw-away deployment in a temporary directory: authority, keys, manifests, settings.
+//!
+//! It is made as an operator makes one: certificates by the authority of `certs`, everything signed by the `portcullis`
+//! command itself. The directory goes when the deployment is dropped, after the gateway was ended.
+
+mod manifest;
+mod program;
+mod settings;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use certs::authority::{Authority, Issued};
+use rustls::ClientConfig;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, ServerName};
+use serde::Deserialize;
+use tempfile::TempDir;
+
+use crate::dial::ask;
+use crate::origin::Origin;
+use crate::process::Running;
+use crate::subject::{Subject, client_tls};
+
+pub(crate) use program::Program;
+
+/// Certificates live this long.
+const DAY: Duration = Duration::from_secs(86_400);
+/// How long a child may take until it listens.
+const START: Duration = Duration::from_secs(30);
+/// How often it is asked whether it does.
+const TICK: Duration = Duration::from_millis(20);
+/// How much of a log is shown when a start fails, in bytes.
+const TAIL: usize = 2000;
+
+/// A deployment, and its gateway once it was started.
+#[derive(Debug)]
+pub(crate) struct Deployment {
+    // Declared first, dropped first: the gateway ends before its directory goes.
+    gateway: Option<Running>,
+    dir: TempDir,
+    program: Program,
+    authority: Authority,
+    destinations: Arc<[String]>,
+    port: u16,
+}
+
+/// What revocations are aimed at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Aimed {
+    /// The device, with whatever certificate.
+    Device,
+    /// Its manifest.
+    Manifest,
+    /// Its user.
+    User,
+    /// Its certificate.
+    Certificate,
+}
+
+impl Deployment {
+    /// Makes everything but manifests and devices.
+    ///
+    /// # Errors
+    /// What could not be made.
+    pub(crate) fn found(program: Program, origin: &Origin) -> anyhow::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("portcullis-loadtest-").tempdir()?;
+        let root = dir.path();
+        for part in ["policy/manifests", "policy/revocations", "policy/crls", "staged/revocations", "devices"]
+        {
+            fs::create_dir_all(root.join(part))?;
+        }
+        let authority = Authority::init(&root.join("ca"), "loadtest.test", 30 * DAY)?;
+        let gateway =
+            authority.issue_gateway("loadtest", &["localhost"], &[[127, 0, 0, 1].into()], 7 * DAY)?;
+        gateway.write(&root.join("gateway.pem"), &root.join("gateway.key"))?;
+        fs::write(root.join("device-ca.crl"), authority.crl(7 * DAY)?)?;
+        for (key, role) in [("author", "author"), ("revoker", "revoker")] {
+            let id = ["manifest", "keygen", "--id", key, "--role", role];
+            program.run(root, id.into_iter().chain(["--out", ".", "--keys", "keys.toml"]))?;
+        }
+        fs::write(root.join("gateway.toml"), settings::text(&origin.names()))?;
+        let names = origin.names().into_iter().map(|(name, _)| format!("{name}:{}", origin.port));
+        let destinations = names.collect();
+        Ok(Self { gateway: None, dir, program, authority, destinations, port: origin.port })
+    }
+
+    /// A device with a certificate and a manifest of its own that allows the origin among a hundred entries.
+    ///
+    /// # Errors
+    /// What could not be issued or signed.
+    pub(crate) fn device(&self, name: &str) -> anyhow::Result<Arc<ClientConfig>> {
+        let issued = self.authority.issue_device(&name.parse()?, None, 7 * DAY)?;
+        issued.write(&self.device_file(name, "pem"), &self.device_file(name, "key"))?;
+        let draft = self.device_file(name, "json");
+        fs::write(&draft, manifest::text(name, self.port))?;
+        let arguments = ["manifest", "sign", "--key", "author.key", "--policy", "policy"];
+        self.program.run(self.path(), arguments.into_iter().chain([draft.to_string_lossy().as_ref()]))?;
+        self.tls(&issued)
+    }
+
+    /// Signs a revocation and keeps it beside the policy. Moving it to [`Self::revocations`] makes it known.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub(crate) fn staged_revocation(&self, aimed: Aimed, device: &str) -> anyhow::Result<PathBuf> {
+        let certificate = self.device_file(device, "pem").to_string_lossy().into_owned();
+        let (option, target) = match aimed {
+            Aimed::Device => ("--device", device.to_owned()),
+            Aimed::Manifest => ("--manifest", manifest::id(device)),
+            Aimed::User => ("--user", manifest::user(device)),
+            Aimed::Certificate => ("--certificate", certificate),
+        };
+        let before = files_of(&self.path().join("staged/revocations"))?;
+        let arguments = ["revoke", option, &target, "--reason", "load test", "--key", "revoker.key"];
+        self.program.run(self.path(), arguments.into_iter().chain(["--policy", "staged"]))?;
+        let mut after = files_of(&self.path().join("staged/revocations"))?;
+        after.retain(|file| !before.contains(file));
+        after.pop().context("the revocation is nowhere")
+    }
+
+    /// The directory that the gateway watches for revocations.
+    pub(crate) fn revocations(&self) -> PathBuf {
+        self.path().join("policy/revocations")
+    }
+
+    /// Starts the gateway, waits until it is ready, and says how `device` sees it.
+    ///
+    /// # Errors
+    /// The end of its log, when it does not become ready.
+    pub(crate) fn start(&mut self, device: Arc<ClientConfig>) -> anyhow::Result<Subject> {
+        let log = fs::File::create(self.path().join("gateway.log"))?;
+        let child = Command::new(self.program.path())
+            .args(["gateway", "--config", "gateway.toml"])
+            .current_dir(self.path())
+            .env_remove("NOTIFY_SOCKET")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("starting the gateway")?;
+        let gateway = self.gateway.insert(Running(child));
+        let began = Instant::now();
+        let addresses = loop {
+            if let Some(addresses) = ready(self.dir.path(), gateway.id()) {
+                break addresses;
+            }
+            if gateway.0.try_wait()?.is_some() || began.elapsed() > START {
+                bail!("the gateway does not become ready; the end of its log:\n{}", self.log());
+            }
+            std::thread::sleep(TICK);
+        };
+        Ok(Subject {
+            name: "portcullis".to_owned(),
+            address: *addresses.device.first().context("the gateway listens nowhere")?,
+            server_name: ServerName::try_from("localhost")?,
+            tls: device,
+            process: Some(addresses.pid),
+            destinations: Arc::clone(&self.destinations),
+        })
+    }
+
+    /// The end of the gateway's log.
+    pub(crate) fn log(&self) -> String {
+        let log = fs::read_to_string(self.path().join("gateway.log")).unwrap_or_default();
+        let begin = log.len().saturating_sub(TAIL);
+        log.get(begin..).unwrap_or(&log).to_owned()
+    }
+
+    /// Where all its files are.
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Leaves the files where they are, and says where that is.
+    pub(crate) fn keep(&mut self) -> &Path {
+        self.dir.disable_cleanup(true);
+        self.dir.path()
+    }
+
+    fn device_file(&self, device: &str, extension: &str) -> PathBuf {
+        self.path().join("devices").join(device).with_extension(extension)
+    }
+
+    fn tls(&self, issued: &Issued) -> anyhow::Result<Arc<ClientConfig>> {
+        let authority = CertificateDer::from_pem_slice(self.authority.certificate_pem().as_bytes())?;
+        client_tls(&authority, issued.chain(), issued.key().context("the device has no key")?)
+    }
+}
+
+/// What a gateway says of itself in its state directory.
+#[derive(Debug, Deserialize)]
+struct Addresses {
+    pid: u32,
+    device: Vec<SocketAddr>,
+    admin: SocketAddr,
+}
+
+fn ready(dir: &Path, pid: u32) -> Option<Addresses> {
+    let text = fs::read_to_string(dir.join("state/addresses.json")).ok()?;
+    let addresses: Addresses = serde_json::from_str(&text).ok()?;
+    let answer = ask(addresses.admin, "/readyz").ok()?;
+    (addresses.pid == pid && answer.starts_with("HTTP/1.1 200")).then_some(addresses)
+}
+
+fn files_of(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect()
+}
