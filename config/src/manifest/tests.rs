@@ -197,6 +197,24 @@ fn entries_that_would_deny_each_other_are_refused() {
     }
 }
 
+/// Each of these took minutes while the work for a problem grew with the file or with the problems before it.
+#[test]
+fn a_hostile_file_of_full_length_is_refused_with_a_hundred_problems() {
+    let keys = |between: &str| (0..80_000).map(|n| format!("\"k{n}\": 1")).collect::<Vec<_>>().join(between);
+    let same = vec!["\"k\": 1"; 100_000].join(",");
+    for (name, text) in [
+        ("unknown.json", format!("{{{}}}", keys(","))),
+        ("unknown.yaml", keys("\n")),
+        ("twice.json", format!("{{{same}}}")),
+        ("twice.yaml", format!("{{{same}}}")),
+    ] {
+        assert!(text.len() < 1 << 20 && text.len() > 700_000, "{name}: {}", text.len());
+        let problems = ManifestDraft::read(&Source::new(name, text)).expect_err(name);
+        assert_eq!(problems.len(), 100, "{name}");
+        assert!(problems.to_string().len() < 100_000, "{name}");
+    }
+}
+
 #[test]
 fn a_payload_is_strict_json_with_its_moment_of_signing() {
     let payload = |moment: &str| LEAST.replacen('{', &format!(r#"{{"issued_at":{moment},"#), 1);

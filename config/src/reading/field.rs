@@ -219,6 +219,11 @@ impl<'n> Field<'n> {
         Field { walk: self.walk, node, path: self.path_below(key) }
     }
 
+    /// Whether the file has so many problems that no more are noted.
+    pub(super) fn is_over(&self) -> bool {
+        self.walk.is_full()
+    }
+
     /// Notes that something is wrong with a key that is not there.
     pub(super) fn refuse_below<T>(&self, key: &str, message: &str) -> Option<T> {
         self.walk.problem(self.node.at, &self.path_below(key), message, None);

@@ -11,29 +11,34 @@ use super::walk::Walk;
 
 /// Reads a TOML document.
 pub(super) fn read(text: &str, walk: &Walk<'_>) -> Option<Node> {
+    let places = Places::of(text);
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
-        let at = error.span().map_or(Place::default(), |span| place(text, &span));
+        let at = error.span().map_or(Place::default(), |span| places.start(&span));
         walk.problem(at, "", error.message().lines().next().unwrap_or("not valid TOML"), None);
     }
     if !errors.is_empty() {
         return None;
     }
-    let value = table_of(table.get_ref(), text, walk, 0)?;
+    let value = table_of(table.get_ref(), &places, walk, 0)?;
     Some(Node { at: Place::START, value })
 }
 
-fn table_of(table: &DeTable<'_>, text: &str, walk: &Walk<'_>, depth: usize) -> Option<Value> {
+fn table_of(table: &DeTable<'_>, places: &Places<'_>, walk: &Walk<'_>, depth: usize) -> Option<Value> {
     let mut entries = Vec::new();
     for (key, value) in table.iter() {
-        let at = place(text, &key.span());
-        entries.push(Entry { key: key.get_ref().to_string(), at, node: node(value, text, walk, depth + 1)? });
+        let at = places.start(&key.span());
+        entries.push(Entry {
+            key: key.get_ref().to_string(),
+            at,
+            node: node(value, places, walk, depth + 1)?,
+        });
     }
     Some(Value::Table(entries))
 }
 
-fn node(value: &Spanned<DeValue<'_>>, text: &str, walk: &Walk<'_>, depth: usize) -> Option<Node> {
-    let at = place(text, &value.span());
+fn node(value: &Spanned<DeValue<'_>>, places: &Places<'_>, walk: &Walk<'_>, depth: usize) -> Option<Node> {
+    let at = places.start(&value.span());
     if depth > DEEPEST {
         walk.problem(at, "", "nested deeper than 32 levels", None);
         return None;
@@ -48,16 +53,46 @@ fn node(value: &Spanned<DeValue<'_>>, text: &str, walk: &Walk<'_>, depth: usize)
         DeValue::Float(number) => Value::Other(number.as_str().to_owned()),
         DeValue::Datetime(date) => Value::Other(date.to_string()),
         DeValue::Array(items) => {
-            Value::List(items.iter().map(|item| node(item, text, walk, depth + 1)).collect::<Option<_>>()?)
+            Value::List(items.iter().map(|item| node(item, places, walk, depth + 1)).collect::<Option<_>>()?)
         }
-        DeValue::Table(table) => table_of(table, text, walk, depth)?,
+        DeValue::Table(table) => table_of(table, places, walk, depth)?,
     };
     Some(Node { at, value })
 }
 
-fn place(text: &str, span: &Range<usize>) -> Place {
-    let before = text.get(..span.start).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
-    Place { line: before.matches('\n').count() + 1, column }
+/// Lines and columns by byte, without counting from the beginning each time.
+struct Places<'t> {
+    text: &'t str,
+    /// The place of the first character in each stretch of the text, with its byte.
+    marks: Vec<(usize, Place)>,
+}
+
+/// How many bytes are counted through at most to find a place.
+const STRETCH: usize = 1024;
+
+impl<'t> Places<'t> {
+    fn of(text: &'t str) -> Self {
+        let mut marks = Vec::new();
+        let mut at = Place::START;
+        for (byte, character) in text.char_indices() {
+            if byte / STRETCH >= marks.len() {
+                marks.push((byte, at));
+            }
+            at = after(at, character);
+        }
+        Self { text, marks }
+    }
+
+    fn start(&self, span: &Range<usize>) -> Place {
+        let mark = self.marks.partition_point(|(byte, _)| *byte <= span.start).checked_sub(1);
+        let (byte, place) = mark.and_then(|mark| self.marks.get(mark)).copied().unwrap_or((0, Place::START));
+        self.text.get(byte..span.start).unwrap_or_default().chars().fold(place, after)
+    }
+}
+
+fn after(at: Place, character: char) -> Place {
+    match character {
+        '\n' => Place { line: at.line + 1, column: 1 },
+        _ => Place { column: at.column + 1, ..at },
+    }
 }

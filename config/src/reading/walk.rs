@@ -11,6 +11,9 @@ use super::suggest::closest;
 use super::tree::{Entry, Node, Place, Value};
 use crate::problems::{Problem, Problems};
 
+/// How much of a line is kept to be shown, in bytes.
+const LONGEST_EXCERPT: usize = 512;
+
 /// The reading of one file: collects its problems.
 pub(crate) struct Walk<'s> {
     source: &'s Source,
@@ -23,10 +26,12 @@ impl<'s> Walk<'s> {
     }
 
     pub(crate) fn problem(&self, at: Place, path: &str, message: &str, help: Option<String>) {
-        let line = at
-            .line
-            .checked_sub(1)
-            .and_then(|above| self.source.bytes().split(|byte| *byte == b'\n').nth(above));
+        if self.is_full() {
+            return;
+        }
+        let lines = || self.source.bytes().split(|byte| *byte == b'\n');
+        let line = at.line.checked_sub(1).and_then(|above| lines().nth(above));
+        let shown = line.map(|line| line.get(..LONGEST_EXCERPT).unwrap_or(line));
         self.problems.borrow_mut().push(Problem {
             file: self.source.name().to_owned(),
             line: at.line,
@@ -34,8 +39,13 @@ impl<'s> Walk<'s> {
             path: path.to_owned(),
             message: message.to_owned(),
             help,
-            excerpt: line.map(|line| String::from_utf8_lossy(line).trim_end().to_owned()),
+            excerpt: shown.map(|line| String::from_utf8_lossy(line).trim_end().to_owned()),
         });
+    }
+
+    /// Whether nobody would read another problem: the work of finding words for it can be saved.
+    pub(super) fn is_full(&self) -> bool {
+        self.problems.borrow().is_full()
     }
 
     /// Notes that the file as a whole is wrong, and is `None` for the caller to return.
@@ -115,6 +125,9 @@ impl<'n> Table<'n> {
     /// Notes every key that was never asked for.
     pub(crate) fn finish(self) {
         for entry in self.entries.iter().filter(|entry| !self.known.contains(&entry.key.as_str())) {
+            if self.field.is_over() {
+                return;
+            }
             let help = match closest(&entry.key, self.known.iter().copied()) {
                 Some(known) => format!("did you mean `{known}`?"),
                 None => format!("the fields here are {}", self.known.join(", ")),

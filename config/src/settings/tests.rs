@@ -196,3 +196,11 @@ fn settings_are_read_as_written() {
     assert_eq!(settings.limits.upload_bytes_per_session, Limit::Bytes(0));
     assert_eq!(settings.deadlines.idle, Duration::from_millis(250));
 }
+
+#[test]
+fn a_hostile_file_of_full_length_is_refused_with_a_hundred_problems() {
+    let keys = |between: &str| (0..80_000).map(|n| format!("k{n} = 1")).collect::<Vec<_>>().join(between);
+    for text in [keys("\n"), format!("limits = {{{}}}", keys(", "))] {
+        assert_eq!(read(&text).expect_err("no such fields").len(), 100);
+    }
+}
