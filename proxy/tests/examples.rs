@@ -1,4 +1,10 @@
 //! The examples under `deploy/` and the table of defaults: complete, and true.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test says by panicking"
+)]
 
 use std::path::{Path, PathBuf};
 

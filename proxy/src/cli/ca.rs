@@ -68,7 +68,7 @@ pub(crate) struct Issue {
     #[arg(long, value_name = "AGENT", requires = "device", conflicts_with = "gateway")]
     agent: Option<AgentName>,
     /// A gateway certificate with this name.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = gateway_name)]
     gateway: Option<String>,
     /// A DNS name of the gateway; repeatable.
     #[arg(long, value_name = "NAME", requires = "gateway")]
@@ -159,6 +159,10 @@ fn init(arguments: &Init, printer: &Printer) -> Outcome {
 }
 
 fn issue(arguments: &Issue, printer: &Printer) -> Outcome {
+    if arguments.gateway.is_some() && arguments.dns.is_empty() && arguments.ip.is_empty() {
+        let help = "give the names and addresses that devices use: --dns gateway.example.com --ip 192.0.2.1";
+        return Err(Failure::usage("a gateway certificate without a name fits no gateway").help(help));
+    }
     let authority = arguments.place.open()?;
     let (name, issued) = match (&arguments.device, &arguments.gateway) {
         (Some(device), _) => {
@@ -176,15 +180,13 @@ fn issue(arguments: &Issue, printer: &Printer) -> Outcome {
 }
 
 fn issue_gateway(authority: &Authority, name: &str, arguments: &Issue) -> Result<Issued, Failure> {
-    if arguments.dns.is_empty() && arguments.ip.is_empty() {
-        let help = "give the names and addresses that devices use: --dns gateway.example.com --ip 192.0.2.1";
-        return Err(Failure::usage("a gateway certificate without a name fits no gateway").help(help));
-    }
-    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')) {
-        return Err(Failure::usage("a gateway's name is made of letters, digits and . _ -"));
-    }
     let dns: Vec<&str> = arguments.dns.iter().map(String::as_str).collect();
     authority.issue_gateway(name, &dns, &arguments.ip, arguments.validity).map_err(Failure::new)
+}
+
+/// The name is part of a file's name and of a URI.
+fn gateway_name(text: &str) -> Result<String, String> {
+    DeviceId::new(text).map(|name| name.to_string()).map_err(|fault| fault.to_string())
 }
 
 fn print_issued(issued: &Issued, chain: &Path, key: &Path, printer: &Printer) -> Result<(), Failure> {

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 
 use config::{AgentName, DeviceId, GatewaySettings, ManifestId, UserName};
 use jiff::Timestamp;
-use policy_sync::{CertificateTarget, KeyId, Revocation, SigningKey, Target, sign_revocation};
+use policy_sync::{
+    CertificateTarget, KeyId, KeyRing, Revocation, Role, SigningKey, Target, TrustedKey, sign_revocation,
+    verify_statement,
+};
 use proxy::admin::{PolicyView, SessionView, Sessions};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -74,7 +77,11 @@ pub(crate) fn run(arguments: &Arguments, printer: &Printer) -> Outcome {
     let (revocation, path) = publish(target, &arguments.reason, &key, &directory)?;
     let enforced = match running {
         Some(running) => {
-            Some(await_gateway(running, &revocation, before.unwrap_or_default(), arguments.wait)?)
+            let awaited = await_gateway(running, &revocation, before.unwrap_or_default(), arguments.wait);
+            Some(awaited.map_err(|failure| Failure {
+                message: format!("the revocation is written to {}, but {}", path.display(), failure.message),
+                ..failure
+            })?)
         }
         None => None,
     };
@@ -119,13 +126,13 @@ fn directory(arguments: &Arguments, settings: Option<&GatewaySettings>) -> Resul
 fn check_key(key: &SigningKey, settings: Option<&GatewaySettings>) -> Result<(), Failure> {
     let Some(settings) = settings else { return Ok(()) };
     let ring = policy::ring(&settings.policy.keys)?;
-    let may = ring.key(key.id().as_str()).is_some_and(|known| {
-        known.public() == &key.public() && known.roles().contains(&policy_sync::Role::Revoker)
-    });
+    let may = ring
+        .key(key.id().as_str())
+        .is_some_and(|known| known.public() == &key.public() && known.roles().contains(&Role::Revoker));
     if may {
         return Ok(());
     }
-    let revokers = ring.keys().filter(|known| known.roles().contains(&policy_sync::Role::Revoker));
+    let revokers = ring.keys().filter(|known| known.roles().contains(&Role::Revoker));
     let names: Vec<&str> = revokers.map(|known| KeyId::as_str(known.id())).collect();
     Err(Failure::new(format_args!("the key {} may not revoke under this gateway's key ring", key.id())).help(
         format_args!("keys that may: {}", if names.is_empty() { "none".into() } else { names.join(", ") }),
@@ -140,6 +147,11 @@ fn publish(
 ) -> Result<(Revocation, PathBuf), Failure> {
     let (envelope, revocation) =
         sign_revocation(target, reason, Timestamp::now(), key).map_err(Failure::new)?;
+    // What a gateway would refuse to read is not written at all.
+    let mut ring = KeyRing::default();
+    let revoker = TrustedKey::new(key.id().clone(), key.public(), &[Role::Revoker]);
+    ring.add(revoker).map_err(Failure::new)?;
+    verify_statement(&envelope, &ring).map_err(Failure::usage)?;
     if !directory.is_dir() {
         return Err(Failure::configuration(format_args!("{}: no such directory", directory.display()))
             .help("name the policy directory that the gateways watch with --policy"));
@@ -177,7 +189,7 @@ fn await_gateway(
         }
         if began.elapsed() >= patience {
             return Err(Failure::new(format_args!(
-                "the revocation is written, but the gateway does not report it after {}",
+                "the gateway does not report it after {}",
                 duration::display(patience)
             ))
             .help("does this gateway read this policy directory, and trust this key? its log says why a file is refused"));
@@ -275,5 +287,13 @@ mod tests {
         assert_ne!(first.id, second.id);
         assert!(path.ends_with(format!("revocations/{}.dsse.json", second.id)));
         assert!(publish(Target::All, "x", &key, &directory.path().join("missing")).is_err());
+    }
+
+    #[test]
+    fn a_reason_that_no_gateway_would_read_is_not_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = SigningKey::generate(KeyId::new("r").unwrap()).unwrap();
+        assert!(publish(Target::All, "", &key, directory.path()).is_err());
+        assert!(!directory.path().join("revocations").exists());
     }
 }

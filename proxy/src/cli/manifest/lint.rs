@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use config::{
-    AllowEntry, Destination, Host, HostPattern, Limit, ManifestDraft, Match, Mode, Problems, Rules,
+    AllowEntry, Destination, Host, HostPattern, Limit, ManifestDraft, Match, Mode, Problem, Problems, Rules,
     TlsExpectation,
 };
 use serde::Serialize;
@@ -26,31 +26,34 @@ pub(crate) struct Arguments {
     strict: bool,
 }
 
-/// Something that somebody should look at.
+/// One thing to look at.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-struct Advice {
+struct Remark {
+    /// `problem`: no gateway takes it. `advice`: it works, and somebody should look at it.
+    is: &'static str,
     file: String,
+    line: usize,
     field: String,
-    advice: String,
+    says: String,
 }
 
 pub(crate) fn run(arguments: &Arguments, printer: &Printer) -> Outcome {
     let mut problems = Problems::default();
-    let mut advice = Vec::new();
+    let mut remarks = Vec::new();
     for path in &arguments.files {
         let source = settings::open(path)?;
         match Document::read(&source) {
-            Ok(document) => {
-                let about = |(field, advice)| Advice { file: source.name().into(), field, advice };
-                advice.extend(look(document.manifest()?).into_iter().map(about));
+            Ok(document) => remarks.extend(advice(source.name(), document.manifest()?)),
+            Err(found) => {
+                remarks.extend(found.iter().map(problem));
+                problems.extend(found);
             }
-            Err(found) => problems.extend(found),
         }
     }
-    printer.data(&advice, |advice| {
-        let mut table = Table::new(["FILE", "FIELD", "ADVICE"]).or_say("nothing to remark");
-        for Advice { file, field, advice } in advice {
-            table.row([file, field, advice]);
+    printer.data(&remarks, |remarks| {
+        let mut table = Table::new(["", "FILE", "FIELD", ""]).or_say("nothing to remark");
+        for Remark { is, file, field, says, .. } in remarks {
+            table.row([is, file, field, says]);
         }
         table
     })?;
@@ -58,7 +61,19 @@ pub(crate) fn run(arguments: &Arguments, printer: &Printer) -> Outcome {
         printer.note(&problems);
         return Ok(Exit::Denied);
     }
-    Ok(if arguments.strict && !advice.is_empty() { Exit::Denied } else { Exit::Done })
+    Ok(if arguments.strict && !remarks.is_empty() { Exit::Denied } else { Exit::Done })
+}
+
+fn problem(problem: &Problem) -> Remark {
+    let Problem { file, line, path, message, .. } = problem.clone();
+    Remark { is: "problem", file, line, field: path, says: message }
+}
+
+fn advice(file: &str, draft: &ManifestDraft) -> Vec<Remark> {
+    let remarks = look(draft).into_iter();
+    remarks
+        .map(|(field, says)| Remark { is: "advice", file: file.to_owned(), line: 0, field, says })
+        .collect()
 }
 
 fn look(draft: &ManifestDraft) -> Vec<(String, String)> {
