@@ -61,12 +61,10 @@ pub async fn serve(gateway: Arc<Gateway>, connection: DeviceConnection) {
                 live.session().touch();
                 let busy = Busy::begin(&streams);
                 let (gateway, device) = (Arc::clone(&gateway), Arc::clone(&device));
-                tokio::spawn(async move {
-                    serve_stream(gateway, device, *request, respond).await;
-                    drop(busy);
-                });
+                tokio::spawn(serve_stream(gateway, device, *request, respond, busy));
             }
             Ok(Next::Quiet) if streams.load(Ordering::Relaxed) > 0 => {}
+            Ok(Next::Quiet) if closing => return,
             Ok(Next::Quiet | Next::Draining) => {
                 closing = true;
                 h2.graceful_shutdown();
@@ -96,7 +94,6 @@ async fn next(
         accepted = tokio::time::timeout(idle, h2.accept()) => match accepted {
             Ok(Some(Ok((request, respond)))) => Next::Stream(Box::new(request), respond),
             Ok(Some(Err(_)) | None) => Next::Closed,
-            Err(_quiet) if closing => Next::Closed,
             Err(_quiet) => Next::Quiet,
         },
     }
@@ -146,6 +143,7 @@ async fn serve_stream(
     device: Arc<VerifiedDevice>,
     request: HttpRequest<RecvStream>,
     respond: SendResponse<Bytes>,
+    busy: Busy,
 ) {
     let (parts, body) = request.into_parts();
     let head = match RequestHead::from_h2(&parts, body.is_end_stream(), &gateway.request_rules) {
@@ -160,7 +158,7 @@ async fn serve_stream(
     match request {
         Request::Connect(destination) => {
             let asked = Asked { device, requested_agent, destination, declared_upload: None };
-            open_tunnel(gateway, asked, body, respond).await;
+            open_tunnel(gateway, asked, body, respond, busy).await;
         }
         Request::Forward(forward) => {
             let request = PlainRequest { device, requested_agent, forward, protocol: Protocol::Http2 };
@@ -193,6 +191,7 @@ async fn open_tunnel(
     asked: Asked,
     body: RecvStream,
     mut respond: SendResponse<Bytes>,
+    busy: Busy,
 ) {
     let opened = match admit(&gateway, Kind::Tunnel, asked) {
         Ok(admitted) => unless_reset(&mut respond, connect(&gateway, admitted)).await,
@@ -206,7 +205,10 @@ async fn open_tunnel(
     let mut head = Response::new(());
     *head.status_mut() = StatusCode::OK;
     let Ok(send) = respond.send_response(head, false) else { return };
-    tokio::spawn(carry(gateway, StreamTunnel::new(body, send), connected, Bytes::new()));
+    tokio::spawn(async move {
+        carry(gateway, StreamTunnel::new(body, send), connected, Bytes::new()).await;
+        drop(busy);
+    });
 }
 
 /// Runs `work` unless the device resets the stream first: then nobody waits for the answer.
