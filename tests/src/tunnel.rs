@@ -81,13 +81,17 @@ impl Tunnel {
     pub async fn some(&mut self) -> io::Result<Vec<u8>> {
         match self {
             Self::Http1(wire) => wire.some().await,
-            Self::Http2(_, incoming, _) => match promptly("a frame arrives", incoming.data()).await {
-                None => Ok(Vec::new()),
-                Some(Ok(bytes)) => {
-                    let _ = incoming.flow_control().release_capacity(bytes.len());
-                    Ok(bytes.to_vec())
+            Self::Http2(_, incoming, _) => loop {
+                match promptly("a frame arrives", incoming.data()).await {
+                    None => return Ok(Vec::new()),
+                    // An empty frame is no end.
+                    Some(Ok(bytes)) if bytes.is_empty() => {}
+                    Some(Ok(bytes)) => {
+                        let _ = incoming.flow_control().release_capacity(bytes.len());
+                        return Ok(bytes.to_vec());
+                    }
+                    Some(Err(fault)) => return Err(io::Error::other(fault)),
                 }
-                Some(Err(fault)) => Err(io::Error::other(fault)),
             },
         }
     }

@@ -20,6 +20,8 @@ pub enum Behaviour {
     Sink,
     /// Sends back what it reads.
     Echo,
+    /// Reads everything, and leaves its own side open for ever.
+    Hold,
     /// Accepts, and reads nothing.
     Deaf,
     /// Says this at once, then reads everything.
@@ -196,6 +198,10 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour, incoming: Arc<Incomi
     let _ = stream.set_nodelay(true);
     match behaviour {
         Behaviour::Sink => read_all(&mut stream, &incoming).await,
+        Behaviour::Hold => {
+            read_all(&mut stream, &incoming).await;
+            std::future::pending::<()>().await;
+        }
         Behaviour::Echo => echo(&mut stream, &incoming).await,
         Behaviour::Greet(text) => {
             let _ = stream.write_all(&text).await;

@@ -119,7 +119,11 @@ async fn no_literal_leads_there_either_even_when_the_manifest_lists_it() {
         .settings(|settings| {
             settings.set("destinations.internal", toml_list(&[]));
         })
-        .manifest(Draft::of("device-1").raw("0.0.0.0/0:443").raw("[::/0]:443"))
+        .manifest(
+            ["0.0.0.0/1:443", "128.0.0.0/1:443", "[::/1]:443", "[8000::/1]:443"]
+                .iter()
+                .fold(Draft::of("device-1"), |draft, network| draft.raw(network)),
+        )
         .start()
         .await;
     for literal in literals {

@@ -32,7 +32,11 @@ async fn what_does_not_name_the_destination_never_reaches_it() {
         ("no name", anonymous_client_hello(), "sni_missing"),
         ("plain HTTP", b"GET / HTTP/1.1\r\nHost: origin.test\r\n\r\n".to_vec(), "not_tls"),
         ("SSH", b"SSH-2.0-OpenSSH_9.9\r\n".to_vec(), "not_tls"),
-        ("an SSLv2 hello", b"\x80\x2e\x01\x03\x01\x00\x15\x00\x00\x00\x10".to_vec(), "not_tls"),
+        (
+            "an SSLv2 hello",
+            b"\x80\x2e\x01\x03\x01\x00\x15\x00\x00\x00\x10".to_vec(),
+            "client_hello_malformed",
+        ),
         ("a broken hello", broken, "client_hello_malformed"),
     ];
     for (what, bytes, reason) in table {

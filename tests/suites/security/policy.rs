@@ -206,7 +206,8 @@ async fn a_manifest_that_needs_approval_counts_only_with_every_signature() {
         )
     };
     let more = format!("{}{}", entry(&approver, "approver"), entry(&security, "security"));
-    let approval: toml::Table = "x = [{ roles = [\"approver\", \"security\"] }]".parse().expect("TOML");
+    let approval: toml::Table =
+        "x = [{ agent = \"*\", roles = [\"approver\", \"security\"] }]".parse().expect("TOML");
     let (lab, outcome) = Lab::builder()
         .settings(|settings| {
             settings.set("policy.approval", approval["x"].clone());

@@ -129,7 +129,8 @@ async fn a_target_that_is_no_host_and_port_is_a_400_and_nobody_is_asked() {
         assert_eq!(answer.proxy_error(), Some("http_request_error"), "{target:?}");
     }
     assert_eq!(dns.asked(), Vec::<String>::new());
-    device.tunnel("origin.test:443").await;
+    // A well-formed one gets as far as the dial.
+    assert_eq!(device.refusal("origin.test:443").await.reason(), "connection_refused");
 }
 
 #[tokio::test]

@@ -77,7 +77,7 @@ async fn an_idle_connection_without_a_session_is_closed() {
 #[tokio::test]
 async fn a_half_closed_session_is_cut_in_either_direction() {
     for over in Over::BOTH {
-        let sink = Capture::start(Behaviour::Sink).await;
+        let sink = Capture::start(Behaviour::Hold).await;
         let finished = Capture::start(Behaviour::GreetAndFinish(b"bye".to_vec())).await;
         let origin = Capture::start(Behaviour::Echo).await;
         let all = [raw(&sink.destination()), raw(&finished.destination()), raw(&origin.destination())];
@@ -168,7 +168,10 @@ async fn a_connection_in_its_handshake_never_becomes_a_session() {
     let (mut from_gateway, mut to_gateway) = tcp.into_split();
     let (mut from_device, mut to_device) = tokio::io::split(theirs);
     let (release, released) = tokio::sync::oneshot::channel::<()>();
-    tokio::spawn(async move { tokio::io::copy(&mut from_gateway, &mut to_device).await });
+    tokio::spawn(async move {
+        let _ = tokio::io::copy(&mut from_gateway, &mut to_device).await;
+        let _ = tokio::io::AsyncWriteExt::shutdown(&mut to_device).await;
+    });
     tokio::spawn(async move {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let mut hello = vec![0; 4096];
