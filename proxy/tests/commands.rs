@@ -50,6 +50,8 @@ const MANIFEST: &str = "id: cm-1\nagent: a\nidentity: {user: u, device: d}\n\
 fn exit_codes_tell_what_went_wrong() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("good.yaml"), MANIFEST).unwrap();
+    let tie = MANIFEST.replace("secret.b.example", "a.example:443");
+    std::fs::write(directory.path().join("tie.yaml"), tie).unwrap();
     std::fs::write(directory.path().join("bad.yaml"), "agent: a b\nfoo: 1\n").unwrap();
     std::fs::write(directory.path().join("bad.toml"), "[listen]\ndevices = 3\n").unwrap();
     check(
@@ -68,8 +70,9 @@ fn exit_codes_tell_what_went_wrong() {
             ("check good.yaml", DONE, "good.yaml: a manifest, in order"),
             ("check good.yaml bad.yaml bad.toml", BAD_CONFIGURATION, "bad.yaml:2:1: foo"),
             ("check missing.yaml", BAD_CONFIGURATION, "missing.yaml"),
-            ("manifest lint good.yaml", DONE, "a wildcard"),
-            ("manifest lint --strict good.yaml", DENIED, "a wildcard"),
+            ("manifest lint good.yaml", DONE, "warning"),
+            ("manifest lint --strict good.yaml", DENIED, "covers everything below b.example"),
+            ("manifest lint tie.yaml", DENIED, "a tie is a denial"),
             ("manifest lint bad.yaml", DENIED, "bad.yaml:1:8: agent"),
             ("sessions --admin 127.0.0.1:1", FAILED, "is the gateway running here?"),
             ("sessions --config missing.toml", BAD_CONFIGURATION, "missing.toml"),
