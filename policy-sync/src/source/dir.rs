@@ -101,8 +101,11 @@ impl DirSource {
         let metrics = PolicyMetrics::register(registry)?;
         let intake = Intake::open(&options.state, authorities, options.bounds, feed, recorder, metrics)?;
         let (wakes, woken) = sync_channel(WAKES);
-        let watch = Watch::new(&options.directory, wakes.clone());
-        let mut worker = Worker::new(&options.directory, intake, watch, crls);
+        // The system reports absolute paths, and they have to be recognised as those of this directory. Pinned by
+        // `a_directory_named_by_a_relative_path_is_watched_all_the_same`.
+        let directory = std::path::absolute(&options.directory).unwrap_or(options.directory);
+        let watch = Watch::new(&directory, wakes.clone());
+        let mut worker = Worker::new(&directory, intake, watch, crls);
         worker.begin();
         let rescan = options.rescan;
         let thread = thread::Builder::new().name("policy".into()).spawn(move || worker.run(&woken, rescan));

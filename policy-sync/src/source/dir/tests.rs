@@ -107,6 +107,10 @@ impl Place {
     }
 
     fn start(&self, rescan: Duration) -> Running {
+        self.start_on(&self.policy(), rescan)
+    }
+
+    fn start_on(&self, directory: &Path, rescan: Duration) -> Running {
         let registry = Registry::new();
         let log = MemoryLog::new();
         let recorder =
@@ -118,7 +122,7 @@ impl Place {
         let sink = crls.clone();
         let options = DirOptions {
             rescan,
-            ..DirOptions::new(self.policy(), self.state(), self.ring(), PolicyBounds::default())
+            ..DirOptions::new(directory, self.state(), self.ring(), PolicyBounds::default())
         };
         let source = DirSource::start(
             options,
@@ -226,6 +230,18 @@ fn files_take_effect_as_the_system_reports_them_without_a_rescan() {
     fs::remove_file(path).unwrap();
     running.until("the manifest is gone", |snapshot| snapshot.manifest_count() == 0);
     running.until_event("control.manifest_withdrawn", "no longer holds it");
+}
+
+#[test]
+fn a_directory_named_by_a_relative_path_is_watched_all_the_same() {
+    let place = Place::new();
+    let here = std::env::current_dir().unwrap();
+    let to_root: PathBuf = here.components().skip(1).map(|_| "..").collect();
+    let relative = to_root.join(place.policy().strip_prefix("/").unwrap());
+    assert!(relative.is_relative());
+    let running = place.start_on(&relative, NEVER);
+    place.put(&place.manifest("cm-1", "a", A, 0));
+    running.until_answer(A, &Ok("cm-1"));
 }
 
 #[test]
