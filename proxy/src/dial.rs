@@ -31,6 +31,10 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// How long sent data may stay unacknowledged. Also ends a connection whose peer takes nothing for so long, so it is not
 /// shorter than the usual idle deadline.
 const USER_TIMEOUT: Duration = Duration::from_secs(300);
+/// Bytes that may wait in the kernel unsent: a destination that takes nothing holds no more memory than this and the
+/// receiver's window, and a session that is cut leaves no more behind.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 128 * 1024;
 
 /// Why no connection came about. In order of how much they tell; of several attempts the most telling is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
@@ -126,6 +130,8 @@ fn prepared(to: SocketAddr) -> io::Result<TcpSocket> {
     options.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL))?;
     #[cfg(target_os = "linux")]
     options.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    #[cfg(target_os = "linux")]
+    options.set_tcp_notsent_lowat(UNSENT)?;
     Ok(socket)
 }
 

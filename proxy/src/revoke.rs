@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use audit::{Event, EventType};
-use certs::{Document, Trust};
+use certs::{Document, Refusal, Trust};
 use config::Reason;
 use policy_sync::{Change, Enforcer, Grant, Receipt, Snapshot, Touched};
 
@@ -54,8 +54,9 @@ pub fn enforce_trust(gateway: &Gateway) -> Tripped {
     let all = gateway.registry.snapshot();
     let tripped = gateway.registry.trip(&all, |session| {
         let refusal = trust.recheck(&session.device, now).err()?;
-        // A CRL that has merely run out refuses new sessions; it is no word about the ones that live.
-        Some(reason_of(refusal)).filter(|reason| *reason != Reason::CertificateUnverified)
+        // A CRL that is missing or has run out refuses new sessions; it is no word about the ones that live.
+        let no_word = matches!(refusal, Refusal::CrlStale | Refusal::RevocationUnknown);
+        (!no_word).then(|| reason_of(refusal))
     });
     account(gateway, tripped, began.elapsed());
     tripped
