@@ -2,6 +2,8 @@
 //!
 //! Relies on a POSIX file system: renaming replaces atomically, and a directory can be synced.
 
+pub(crate) mod reserve;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -62,6 +64,10 @@ impl Version {
 
 /// Reads a regular file of at most `limit` bytes, with the version that was read. Never waits for a pipe.
 pub(crate) fn read(path: &Path, limit: usize) -> io::Result<(Vec<u8>, Version)> {
+    reserve::lend(|| read_now(path, limit))
+}
+
+fn read_now(path: &Path, limit: usize) -> io::Result<(Vec<u8>, Version)> {
     let limit = u64::try_from(limit).unwrap_or(u64::MAX);
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("not a regular file"));

@@ -7,12 +7,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::files::Version;
+use crate::files::{Version, reserve};
 use crate::source::intake::{Held, Kind};
 
-/// Folders with more files than this are listed only when they themselves have changed, and now and then.
+/// Folders with more files than this are not listed at every rescan: listing takes longer than a revocation may wait.
 const LARGE: usize = 4096;
-/// How many rescans of a large folder that has not changed are left out between two that are not.
+/// How many rescans of a large folder are left out between two that are not.
 const LEFT_OUT: u32 = 30;
 
 pub(super) struct Folder {
@@ -23,7 +23,6 @@ pub(super) struct Folder {
     refused: BTreeSet<String>,
     /// The files whose time has to come.
     not_yet: BTreeSet<String>,
-    listed: Option<Version>,
     left_out: u32,
 }
 
@@ -57,17 +56,12 @@ impl Folder {
             files: HashMap::new(),
             refused: BTreeSet::new(),
             not_yet: BTreeSet::new(),
-            listed: None,
             left_out: 0,
         }
     }
 
-    /// The names of files that are new, gone, or not the version that was read.
-    pub(super) fn changed(&mut self) -> io::Result<Vec<String>> {
-        let version = Version::of(&fs::metadata(&self.path)?);
-        if self.may_be_left_out(version) {
-            return Ok(Vec::new());
-        }
+    /// The files that are there now.
+    fn present(&self) -> io::Result<HashMap<String, Option<Version>>> {
         let mut present = HashMap::with_capacity(self.files.len());
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
@@ -76,7 +70,19 @@ impl Folder {
                 present.insert(name.to_owned(), metadata.ok().map(|metadata| Version::of(&metadata)));
             }
         }
-        (self.listed, self.left_out) = (Some(version), 0);
+        Ok(present)
+    }
+
+    /// The names of files that are new, gone, or not the version that was read. Unless `thorough`, a large folder is
+    /// looked at only now and then.
+    pub(super) fn changed(&mut self, thorough: bool) -> io::Result<Vec<String>> {
+        if !thorough && self.files.len() > LARGE && self.left_out < LEFT_OUT {
+            self.left_out += 1;
+            // Whether it can still be read is asked every time.
+            return fs::metadata(&self.path).map(|_| Vec::new());
+        }
+        let present = reserve::lend(|| self.present())?;
+        self.left_out = 0;
         let gone = self.files.keys().filter(|name| !present.contains_key(*name)).cloned();
         let mut changed: Vec<_> = gone.collect();
         let known = |name: &String| self.files.get(name).and_then(|seen| seen.version);
@@ -89,15 +95,8 @@ impl Folder {
         Ok(changed)
     }
 
-    fn may_be_left_out(&mut self, version: Version) -> bool {
-        let same = self.files.len() > LARGE && self.listed == Some(version);
-        self.left_out += 1;
-        same && self.left_out <= LEFT_OUT
-    }
-
     /// Has every file read again at the next rescan.
     pub(super) fn forget_versions(&mut self) {
-        self.listed = None;
         self.files.values_mut().for_each(|seen| seen.version = None);
     }
 
