@@ -70,19 +70,30 @@ impl LiveSession {
 
     /// Accounts for a refusal by the policy and turns it into the answer.
     #[must_use]
-    pub fn denied(self, denial: &Denial) -> Refusal {
-        let manifest = denial.manifest.as_ref().map(|live| live.manifest.id.clone());
-        let mut refusal = self.refused(denial.reason, None);
-        refusal.manifest = refusal.manifest.or(manifest);
+    pub fn denied(mut self, denial: &Denial) -> Refusal {
+        let mut refusal = self.refusal(denial.reason, None);
         refusal.rule.clone_from(&denial.rule);
         refusal.revision = denial.revision;
+        let mut event = self.event(EventType::SessionDenied).revision(denial.revision);
+        if let Some(live) = &denial.manifest {
+            let manifest = &live.manifest;
+            refusal.manifest = Some(manifest.id.clone());
+            event = event
+                .agent(Some(&manifest.agent), &self.session().device.device)
+                .user(&manifest.user)
+                .manifest(&manifest.id);
+        }
+        if let Some(rule) = &denial.rule {
+            event = event.rule(rule);
+        }
+        self.close_undecided(event, denial.reason);
         refusal
     }
 
     /// Accounts for a session that does not open, whatever the reason, and turns it into the answer.
     #[must_use]
     pub fn refused(mut self, reason: Reason, detail: Option<&'static str>) -> Refusal {
-        self.close_undecided(reason);
+        self.close_undecided(self.event(EventType::SessionDenied), reason);
         self.refusal(reason, detail)
     }
 
@@ -109,10 +120,10 @@ impl LiveSession {
         self.close_allowed(reason);
     }
 
-    fn close_undecided(&mut self, reason: Reason) {
+    fn close_undecided(&mut self, event: Event, reason: Reason) {
         self.account = Account::Closed;
         self.gateway.metrics.decisions.with_label_values(&[Decision::Denied.as_str(), reason.as_str()]).inc();
-        let event = self.event(EventType::SessionDenied).decision(Decision::Denied).reason(reason);
+        let event = event.decision(Decision::Denied).reason(reason);
         self.gateway.recorder.record(event.duration(self.session().age()));
         if reason == Reason::AddressProhibited {
             self.gateway.recorder.record(self.described(Event::anomaly(Anomaly::AddressProhibited)));
