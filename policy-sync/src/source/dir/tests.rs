@@ -512,6 +512,25 @@ fn the_swap_of_a_mounted_volume_takes_effect_at_once() {
 }
 
 #[test]
+fn the_swap_of_a_volume_that_holds_the_folders_takes_effect_at_once() {
+    let place = Place::new();
+    fs::remove_dir_all(place.policy()).unwrap();
+    let generation = |name: &str, envelope: &Envelope| {
+        write_manifest(&place.policy().join(name), envelope).unwrap();
+        symlink(name, place.policy().join("..data_tmp")).unwrap();
+        fs::rename(place.policy().join("..data_tmp"), place.policy().join("..data")).unwrap();
+    };
+    generation("..2026_1", &place.manifest("cm-1", "a", A, 0));
+    symlink("..data/manifests", place.policy().join("manifests")).unwrap();
+    let running = place.start(NEVER);
+    assert_eq!(running.ask(A), Ok("cm-1".into()));
+    for (generation_name, host, later) in [("..2026_2", B, 1), ("..2026_3", A, 2)] {
+        generation(generation_name, &place.manifest("cm-1", "a", host, later));
+        running.until_answer(host, &Ok("cm-1"));
+    }
+}
+
+#[test]
 fn a_directory_that_is_a_link_can_be_swapped_as_a_whole() {
     let place = Place::new();
     let root = place.directory.path();

@@ -78,6 +78,11 @@ impl Watch {
         }
     }
 
+    /// Whether anything is reported at all.
+    pub(super) fn works(&self) -> bool {
+        self.watcher.is_some() && !self.watched.is_empty()
+    }
+
     /// Whether reports were lost since the last call.
     pub(super) fn overflowed(&self) -> bool {
         self.overflowed.swap(false, Ordering::AcqRel)

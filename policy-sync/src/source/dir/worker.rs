@@ -58,7 +58,7 @@ impl Worker {
     pub(super) fn begin(&mut self) {
         let began = Instant::now();
         self.watch.refresh();
-        let changed = self.look_at_everything();
+        let changed = self.look_at_everything(true);
         if self.up == Some(false) {
             self.fall_back();
         }
@@ -88,7 +88,7 @@ impl Worker {
             }
             if due.everything || rescanned.elapsed() >= rescan {
                 self.watch.refresh();
-                files.extend(self.look_at_everything());
+                files.extend(self.look_at_everything(due.everything || !self.watch.works()));
                 rescanned = Instant::now();
             }
             self.apply(&files.into_iter().collect::<Vec<_>>(), noticed);
@@ -116,7 +116,8 @@ impl Worker {
         let mut due = Due::default();
         match woken.recv_timeout(at_most) {
             Ok(wake) => self.note(wake, &mut due),
-            Err(RecvTimeoutError::Timeout) => due.everything = true,
+            // The next rescan is due, and sees to it itself.
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => due.stop = true,
         }
         while due.files.len() < LARGEST_BATCH && !due.stop {
@@ -159,11 +160,11 @@ impl Worker {
         leads_to_one || name.starts_with("..") || (!inside && path.is_symlink())
     }
 
-    fn look_at_everything(&mut self) -> BTreeSet<(Kind, String)> {
+    fn look_at_everything(&mut self, thorough: bool) -> BTreeSet<(Kind, String)> {
         let mut files = BTreeSet::new();
         let mut fault = None;
         for folder in &mut self.folders {
-            match folder.changed() {
+            match folder.changed(thorough) {
                 Ok(changed) => files.extend(changed.into_iter().map(|name| (folder.kind, name))),
                 // A missing folder takes nothing back: revocations and CRLs stay known, manifests need theirs.
                 Err(missing)
