@@ -173,7 +173,8 @@ impl Drop for LiveSession {
         match self.account {
             Account::Closed => {}
             Account::Undecided => {
-                self.close_undecided(self.session().cut().unwrap_or(Reason::DownstreamClosed))
+                let event = self.event(EventType::SessionDenied);
+                self.close_undecided(event, self.session().cut().unwrap_or(Reason::DownstreamClosed));
             }
             Account::Allowed => self.close_allowed(self.session().cut().unwrap_or(Reason::DownstreamClosed)),
         }
