@@ -16,11 +16,12 @@ pub struct LabBuilder {
     settings: Settings,
     manifests: Vec<Draft>,
     ready: bool,
+    descriptors: Option<u32>,
 }
 
 impl Default for LabBuilder {
     fn default() -> Self {
-        Self { settings: Settings::of_lab(), manifests: Vec::new(), ready: true }
+        Self { settings: Settings::of_lab(), manifests: Vec::new(), ready: true, descriptors: None }
     }
 }
 
@@ -43,6 +44,13 @@ impl LabBuilder {
     #[must_use]
     pub fn unready(mut self) -> Self {
         self.ready = false;
+        self
+    }
+
+    /// Leaves the gateway so many file descriptors in all, from its start.
+    #[must_use]
+    pub fn descriptors(mut self, count: u32) -> Self {
+        self.descriptors = Some(count);
         self
     }
 
@@ -70,7 +78,7 @@ impl LabBuilder {
         let settings = dir.path().join("gateway.toml");
         self.settings.write(&settings);
         spoil(dir.path());
-        let started = Gateway::start(dir.path(), &settings).await;
+        let started = Gateway::start(dir.path(), &settings, self.descriptors).await;
         let (gateway, outcome) = match started {
             Ok(gateway) => (Some(gateway), Ok(())),
             Err(status) => (None, Err(status)),

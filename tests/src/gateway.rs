@@ -40,18 +40,27 @@ impl Drop for Gateway {
 }
 
 impl Gateway {
-    /// Starts `portcullis gateway` over the settings file and waits until it listens.
+    /// Starts `portcullis gateway` over the settings file and waits until it listens. With `descriptors`, it begins with
+    /// no more than so many to use.
     ///
     /// # Errors
     /// How it ended, when it ends instead.
     ///
     /// # Panics
     /// When it does neither in time.
-    pub async fn start(dir: &Path, settings: &Path) -> Result<Self, ExitStatus> {
+    pub async fn start(dir: &Path, settings: &Path, descriptors: Option<u32>) -> Result<Self, ExitStatus> {
         let log =
             File::options().create(true).append(true).open(dir.join("gateway.log")).expect("a log file");
         let _ = std::fs::remove_file(dir.join("state/addresses.json"));
-        let child = Command::new(binary())
+        let mut command = match descriptors {
+            None => Command::new(binary()),
+            Some(count) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {count}; exec \"$0\" \"$@\"")]).arg(binary());
+                shell
+            }
+        };
+        let child = command
             .args(["gateway", "--config"])
             .arg(settings)
             .current_dir(dir)

@@ -270,7 +270,7 @@ impl Lab {
     /// When it does not start.
     pub async fn start_again(&mut self) {
         let settings = self.dir.path().join("gateway.toml");
-        let gateway = Gateway::start(self.dir.path(), &settings).await;
+        let gateway = Gateway::start(self.dir.path(), &settings, None).await;
         self.gateway = Some(gateway.expect("the gateway starts again"));
         self.ready().await;
     }

@@ -252,7 +252,9 @@ async fn echo(stream: &mut TcpStream, incoming: &Incoming) {
             Ok(count) => {
                 incoming.note(&buffer[..count]);
                 if stream.write_all(&buffer[..count]).await.is_err() {
-                    return incoming.note_end(End::Broken);
+                    // What has arrived before the reset still counts.
+                    incoming.note_end(End::Broken);
+                    return read_all(stream, incoming).await;
                 }
             }
             Err(_) => return incoming.note_end(End::Broken),
@@ -270,11 +272,15 @@ async fn pour(stream: TcpStream, incoming: &Incoming) {
             }
         }
         .await;
-        drop(outcome);
+        // Whichever side notices a reset first takes the error away from the other.
+        if outcome.is_err() {
+            incoming.note_end(End::Broken);
+        }
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        () = read_all(&mut reading, incoming) => {}
+        biased;
         () = pouring => {}
+        () = read_all(&mut reading, incoming) => {}
     }
 }

@@ -3,17 +3,17 @@
 use crate::setup::{Setup, has};
 
 const SCRIPT: &str = r#"
-const https = require("https"), tls = require("tls"), fs = require("fs");
+const https = require("https"), http = require("http"), tls = require("tls"), fs = require("fs");
 const [port, host, originPort] = process.argv.slice(2);
 const proxy = https.request({
-  host: "localhost", port, method: "CONNECT", path: `${host}:${originPort}`,
+  host: "localhost", servername: "localhost", port, method: "CONNECT", path: `${host}:${originPort}`,
   headers: { host: `${host}:${originPort}` },
   ca: fs.readFileSync("gateway-ca.pem"), cert: fs.readFileSync("device.pem"), key: fs.readFileSync("device.key"),
 });
 proxy.on("connect", (answer, socket) => {
   if (answer.statusCode !== 200) { console.log("refused", answer.statusCode); socket.destroy(); return; }
   const inside = tls.connect({ socket, servername: host, ca: fs.readFileSync("origin-ca.pem") }, () => {
-    https.get({ host, path: "/", agent: false, createConnection: () => inside }, (got) => {
+    http.get({ host, path: "/", agent: false, createConnection: () => inside }, (got) => {
       let text = "";
       got.on("data", (part) => text += part);
       got.on("end", () => { console.log(got.statusCode, text); inside.destroy(); });

@@ -225,7 +225,8 @@ async fn a_manifest_that_says_nothing_gets_the_gateways_defaults() {
     let device = lab.device("device-1");
     for expected in [30_000, 20_000] {
         let before = origin.connections().len();
-        device.tunnel(&origin.destination()).await.pour(100_000, 1_000).await;
+        let mut tunnel = device.tunnel(&origin.destination()).await;
+        tunnel.pour(100_000, 1_000).await;
         let incoming = origin.connection(before).await;
         incoming.ended().await;
         assert_eq!(incoming.count(), expected);
@@ -240,7 +241,8 @@ async fn signing_the_manifest_again_refills_nothing() {
     let device = lab.device("device-1");
     device.tunnel(&origin.destination()).await.echoes(&vec![1; 80_000]).await;
     lab.push(&draft).await;
-    device.tunnel(&origin.destination()).await.pour(100_000, 1_000).await;
+    let mut tunnel = device.tunnel(&origin.destination()).await;
+    tunnel.pour(100_000, 1_000).await;
     let incoming = origin.connection(1).await;
     incoming.ended().await;
     assert_eq!(origin.total(), 100_000);

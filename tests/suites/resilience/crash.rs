@@ -39,7 +39,8 @@ async fn a_restart_in_good_order_loses_not_a_byte_of_a_budget() {
         lab.restart().await;
     }
     let before = origin.connections().len();
-    lab.again(&device).tunnel(&origin.destination()).await.pour(LIMIT * 2, 50_000).await;
+    let mut last = lab.again(&device).tunnel(&origin.destination()).await;
+    last.pour(LIMIT * 2, 50_000).await;
     origin.connection(before).await.ended().await;
     assert_eq!(origin.total(), LIMIT);
 }
