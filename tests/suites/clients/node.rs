@@ -13,7 +13,7 @@ const proxy = https.request({
 proxy.on("connect", (answer, socket) => {
   if (answer.statusCode !== 200) { console.log("refused", answer.statusCode); socket.destroy(); return; }
   const inside = tls.connect({ socket, servername: host, ca: fs.readFileSync("origin-ca.pem") }, () => {
-    http.get({ host, path: "/", agent: false, createConnection: () => inside }, (got) => {
+    http.get({ host, path: "/", createConnection: () => inside }, (got) => {
       let text = "";
       got.on("data", (part) => text += part);
       got.on("end", () => { console.log(got.statusCode, text); inside.destroy(); });
