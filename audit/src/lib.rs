@@ -1,6 +1,6 @@
 //! What happened, provably: the event schema and the recorder that writes it.
 //!
-//! In reading order: [`event`] says what an event is, [`line`] how it becomes one line of JSON, [`recorder`] is what
+//! In reading order: [`event`] says what an event is, [`mod@line`] how it becomes one line of JSON, [`recorder`] is what
 //! the rest of the program holds, [`queue`] the bounded hand-over to its thread, [`writer`] that thread, [`sink`]
 //! the files it writes to and [`metrics`] what it counts about itself.
 //!

@@ -79,7 +79,7 @@ pub(crate) struct Issue {
     /// How long the certificate lives.
     #[arg(long, value_name = "DURATION", default_value = "90d", value_parser = duration::parse)]
     validity: Duration,
-    /// Write DIR/<name>.pem and DIR/<name>.key.
+    /// Write DIR/NAME.pem and DIR/NAME.key.
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
 }

@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
     /// revokers sign revocations, and approvers lift them.
     #[arg(long = "role", value_name = "ROLE", required = true)]
     roles: Vec<RoleName>,
-    /// Write the private key to DIR/<NAME>.key.
+    /// Write the private key to DIR/NAME.key.
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
     /// Add the public key to this key ring, which is made when missing.
