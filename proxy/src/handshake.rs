@@ -11,8 +11,9 @@ use std::time::Instant;
 
 use audit::{Event, EventType};
 use certs::{Refusal, RefusalObserver, Refused, VerifiedDevice};
+use rustls::server::Acceptor;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::authorize::check_standing;
@@ -87,8 +88,7 @@ pub async fn shake(gateway: &Arc<Gateway>, socket: TcpStream, from: SocketAddr) 
 
 async fn attempt(gateway: &Arc<Gateway>, socket: TcpStream) -> Result<DeviceConnection, Unshaken> {
     let deadline = gateway.settings.load().deadlines.handshake;
-    let acceptor = TlsAcceptor::from(gateway.tls.load_full());
-    let stream = match tokio::time::timeout(deadline, acceptor.accept(socket)).await {
+    let stream = match tokio::time::timeout(deadline, accept(gateway, socket)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(unshaken_by(&error)),
         Err(_late) => return Err(Unshaken::new("timeout", "the handshake took too long")),
@@ -103,6 +103,14 @@ async fn attempt(gateway: &Arc<Gateway>, socket: TcpStream) -> Result<DeviceConn
     check_standing(gateway, live.session())
         .map_err(|reason| Unshaken::new(reason.as_str(), &device.subject))?;
     Ok(DeviceConnection { stream, device, live, http2 })
+}
+
+/// TLS itself. A connection takes one of the bounded turns only once its ClientHello is there: silence and trickling cost
+/// others nothing, and a flood of handshakes leaves the processor to the sessions that live.
+async fn accept(gateway: &Gateway, socket: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+    let greeted = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
+    let _turn = gateway.handshakes.acquire().await.map_err(std::io::Error::other)?;
+    greeted.into_stream(gateway.tls.load_full()).await
 }
 
 impl Unshaken {

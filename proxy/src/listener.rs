@@ -1,8 +1,7 @@
 //! Who may knock? Accepts device connections under a cap and hands each to a task of its own.
 //!
 //! Accepting never stops the rest: when descriptors run out it backs off for a moment, says so once in a while, and goes
-//! on by itself. How many handshakes run at once is bounded, so that a flood of them leaves the processor to the
-//! sessions that live.
+//! on by itself.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,7 +10,7 @@ use std::time::Duration;
 
 use config::Reason;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::gateway::Gateway;
 use crate::{handshake, http1, http2, proxy_protocol};
@@ -75,14 +74,12 @@ async fn serve(gateway: Arc<Gateway>, socket: TcpStream, from: SocketAddr, place
     }
 }
 
-/// PROXY protocol and TLS, one of a bounded number at a time.
+/// PROXY protocol and TLS.
 async fn greet(
     gateway: &Arc<Gateway>,
     socket: TcpStream,
     from: SocketAddr,
 ) -> Option<handshake::DeviceConnection> {
-    let deadline = gateway.settings.load().deadlines.handshake;
-    let turn = tokio::time::timeout(deadline, turn(&gateway.handshakes)).await.ok()??;
     // Small writes of the relay must not wait for acknowledgements. Fails only on a dead socket.
     let _dead = socket.set_nodelay(true);
     let (socket, from) = match proxy_protocol::read(gateway, socket, from).await {
@@ -93,11 +90,5 @@ async fn greet(
             return None;
         }
     };
-    let connection = handshake::shake(gateway, socket, from).await;
-    drop(turn);
-    connection
-}
-
-async fn turn(handshakes: &Semaphore) -> Option<tokio::sync::SemaphorePermit<'_>> {
-    handshakes.acquire().await.ok()
+    handshake::shake(gateway, socket, from).await
 }

@@ -75,6 +75,12 @@ impl Sweep {
     }
 }
 
+/// Whether bytes may be moving: earlier stages have deadlines of their own. A first flight does too where TLS is demanded;
+/// where it is optional the destination may be speaking meanwhile, for as long as it does.
+fn carries(stage: Stage) -> bool {
+    matches!(stage, Stage::Inspecting | Stage::Open)
+}
+
 /// Why a session's time is up at `now` (Unix seconds), if it is.
 fn overdue(session: &Session, settings: &GatewaySettings, now: i64, feed_lost: bool) -> Option<Reason> {
     let manifest_ends = session.authority().map(|authority| authority.manifest.expires_at);
@@ -88,7 +94,7 @@ fn overdue(session: &Session, settings: &GatewaySettings, now: i64, feed_lost: b
         None
     } else if session.age() > settings.deadlines.session {
         Some(Reason::SessionLifetime)
-    } else if session.stage() == Stage::Open && session.idle() > settings.deadlines.idle {
+    } else if carries(session.stage()) && session.idle() > settings.deadlines.idle {
         Some(Reason::IdleTimeout)
     } else {
         None
