@@ -28,14 +28,19 @@ pub(crate) struct Arguments {
     /// Rounds, after one that does not count.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
+    /// Only this way.
+    #[arg(long, value_enum)]
+    way: Option<Way>,
     #[command(flatten)]
     aim: Aim,
 }
 
 /// Which way bytes go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Way {
+    /// To the origin.
     Up,
+    /// From the origin.
     Down,
 }
 
@@ -81,6 +86,9 @@ async fn measure(arguments: &Arguments, subjects: &[Subject]) -> anyhow::Result<
         progress(format_args!("round {number}"));
         for (subject, gathered) in subjects.iter().zip(&mut gathered) {
             for (way, gathered) in Way::BOTH.into_iter().zip(gathered) {
+                if arguments.way.is_some_and(|only| only != way) {
+                    continue;
+                }
                 let (cpu, took) = round(arguments, subject, way).await?;
                 if number > 0 {
                     let gib = f64::from(arguments.mib) / 1024.0;
