@@ -64,7 +64,7 @@ impl Gateway {
             .args(["gateway", "--config"])
             .arg(settings)
             .current_dir(dir)
-            .env_remove("NOTIFY_SOCKET")
+            .env("NOTIFY_SOCKET", dir.join("notify.sock"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log file"))
             .stderr(log)

@@ -176,6 +176,17 @@ impl Lab {
         .await
     }
 
+    /// Waits until so many events of a type are written.
+    pub async fn happened(&self, event_type: &str, count: usize) -> Vec<Value> {
+        let what = format!("{count} events {event_type}");
+        eventually(PATIENCE, &what, async || {
+            let events = self.events();
+            let of_type = events.of(event_type);
+            (of_type.len() >= count).then(|| of_type.into_iter().cloned().collect())
+        })
+        .await
+    }
+
     /// A GET at the admin listener.
     ///
     /// # Panics
@@ -189,7 +200,8 @@ impl Lab {
     /// # Errors
     /// When it does not answer.
     pub async fn try_admin(&self, path: &str) -> std::io::Result<Answer> {
-        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let admin = self.gateway().addresses.admin;
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
         self.ask_admin(&head).await
     }
 

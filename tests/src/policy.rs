@@ -13,6 +13,7 @@ pub struct PolicyDir {
     dir: PathBuf,
     author: SigningKey,
     revoker: SigningKey,
+    approver: SigningKey,
     issued: AtomicI64,
     files: AtomicU64,
 }
@@ -28,15 +29,16 @@ impl PolicyDir {
         for part in ["manifests", "revocations", "crls"] {
             std::fs::create_dir_all(dir.join(part)).expect("a directory");
         }
-        let (author, revoker) = (key("author-1"), key("revoker-1"));
+        let (author, revoker, approver) = (key("author-1"), key("revoker-1"), key("approver-1"));
         let entry = |key: &SigningKey, role: &str| {
             let public = key.public().to_base64();
             format!("[[keys]]\nid = \"{}\"\npublic = \"{public}\"\nroles = [\"{role}\"]\n", key.id())
         };
-        let ring = format!("{}{}", entry(&author, "author"), entry(&revoker, "revoker"));
+        let keys = [(&author, "author"), (&revoker, "revoker"), (&approver, "approver")];
+        let ring: String = keys.iter().map(|(key, role)| entry(key, role)).collect();
         std::fs::write(lab.join("keys.toml"), ring).expect("the ring is written");
         let issued = AtomicI64::new(jiff::Timestamp::now().as_second() - 1);
-        Self { dir, author, revoker, issued, files: AtomicU64::new(0) }
+        Self { dir, author, revoker, approver, issued, files: AtomicU64::new(0) }
     }
 }
 
@@ -81,6 +83,12 @@ impl PolicyDir {
     #[must_use]
     pub fn revoker(&self) -> &SigningKey {
         &self.revoker
+    }
+
+    /// The key that approves manifests and lifts revocations.
+    #[must_use]
+    pub fn approver(&self) -> &SigningKey {
+        &self.approver
     }
 
     /// The second in which the next manifest is issued: later than every other.

@@ -137,11 +137,11 @@ impl HttpOrigin {
         self.log.lock().expect("nobody panics with this lock").connections
     }
 
-    /// Waits until no connection is open any more: what `bytes` says then is final.
-    pub async fn quiet(&self) {
+    /// Waits until so many connections have come and none is open any more: what `bytes` says then is final.
+    pub async fn quiet(&self, connections: usize) {
         eventually(PATIENCE, "the origin's connections end", async || {
             let log = self.log.lock().expect("nobody panics with this lock");
-            (log.ended == log.connections).then_some(())
+            (log.ended == log.connections && log.ended >= connections).then_some(())
         })
         .await;
     }

@@ -28,6 +28,22 @@ fn every_setting_is_documented_with_its_default() {
     }
 }
 
+/// Those that only another program or another machine could show; their tests stand beside the code.
+const SHOWN_ELSEWHERE: [&str; 1] = ["destinations.metadata_override"];
+
+#[test]
+fn every_setting_is_set_by_a_suite_that_shows_its_effect() {
+    let lab = std::fs::read_to_string(root().join("tests/src/settings.rs")).expect("the lab's settings");
+    let suites: String = files(&["tests/suites"]).iter().map(|file| file.text.as_str()).collect();
+    for setting in config::settings::reference() {
+        let path = format!("{}.{}", setting.section, setting.key);
+        let by_lab = lab.contains(&format!("{} = ", setting.key)) || setting.key == "hosts";
+        let shown =
+            suites.contains(&format!("\"{path}\"")) || by_lab || SHOWN_ELSEWHERE.contains(&path.as_str());
+        assert!(shown, "no suite sets {path}");
+    }
+}
+
 #[test]
 fn every_event_type_and_field_is_documented() {
     let text = document("events.md");

@@ -78,7 +78,7 @@ async fn the_connection_closes_after_a_refused_connect() {
         .expect("sent");
     assert_eq!(wire.answer().await.expect("an answer").status, 403);
     assert_eq!(wire.rest().await.0, b"");
-    assert_eq!(lab.events().of("agent.session_denied").len(), 1);
+    assert_eq!(lab.happened("agent.session_denied", 1).await.len(), 1);
 }
 
 #[tokio::test]

@@ -9,5 +9,6 @@ mod limits_plain;
 mod observe;
 mod pac;
 mod plain;
+mod settings;
 mod tunnels;
 mod websocket;

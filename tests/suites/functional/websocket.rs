@@ -41,7 +41,7 @@ async fn frames_count_against_the_limit_together_with_the_request() {
     let _ = wire.send(vec![b'w'; 20_000]).await;
     assert_eq!(wire.rest().await.1, End::Broken);
     assert_eq!(lab.ending("upload_limit_exceeded").await["upload_bytes"], 5_000);
-    origin.quiet().await;
+    origin.quiet(1).await;
     assert_eq!(origin.bytes(), 5_000, "head and frames together are exactly the limit");
 }
 

@@ -75,3 +75,33 @@ async fn revocation_works_while_draining() {
     lab.ending("device_revoked").await;
     kept.echoes(b"goes on").await;
 }
+
+#[tokio::test]
+async fn the_service_manager_is_told_what_the_gateway_is_doing() {
+    let mut socket = None;
+    let (mut lab, outcome) = Lab::builder()
+        .manifest(Draft::of("device-1"))
+        .try_start(|dir| {
+            socket = Some(std::os::unix::net::UnixDatagram::bind(dir.join("notify.sock")).expect("a socket"));
+        })
+        .await;
+    outcome.unwrap_or_else(|status| panic!("{status:?}\n{}", lab.log()));
+    let socket = socket.expect("bound");
+    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a bound");
+    let told = |wanted: &str| {
+        let mut buffer = [0; 512];
+        loop {
+            let count = socket.recv(&mut buffer).unwrap_or_else(|fault| panic!("{wanted}: {fault}"));
+            if String::from_utf8_lossy(&buffer[..count]).contains(wanted) {
+                return;
+            }
+        }
+    };
+    told("READY=1");
+    assert!(lab.hang_up().await);
+    told("RELOADING=1");
+    told("READY=1");
+    lab.gateway().signal(Signal::TERM);
+    told("STOPPING=1");
+    assert!(lab.gateway_mut().ended(PATIENCE).await.success());
+}

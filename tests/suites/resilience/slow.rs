@@ -25,7 +25,7 @@ async fn connections_that_say_nothing_or_next_to_nothing_end_by_the_handshake_de
     let mut open = lab.device("device-1").tunnel(&origin.destination()).await;
     let address = lab.gateway().addresses.device[0];
     let mut silent = Vec::new();
-    for number in 0..400 {
+    for number in 0..1_000 {
         let mut tcp = lab::device::dial(address).await.expect("a connection");
         if number % 2 == 0 {
             tcp.write_all(b"\x16\x03\x01").await.expect("sent");

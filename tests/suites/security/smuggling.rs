@@ -64,7 +64,7 @@ async fn bytes_behind_an_upgrade_wait_until_the_origin_has_switched() {
     assert_eq!(received.field("http2-settings"), Vec::<&str>::new());
     // The second one is a request like any other: decided, evented, answered.
     assert_eq!(wire.answer().await.expect("an answer").status, 200);
-    assert_eq!(lab.events().of("agent.session_allowed").len(), 2);
+    assert_eq!(lab.happened("agent.session_allowed", 2).await.len(), 2);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod expiry;
 mod many;
 mod narrowing;
+mod races;
 mod staleness;
 mod states;
 mod targets;

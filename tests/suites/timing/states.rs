@@ -303,6 +303,7 @@ async fn every_stream_of_a_connection_ends_and_then_the_connection() {
         assert_eq!(tunnel.rest().await.1, End::Broken);
     }
     eventually(PATIENCE, "the connection is closed", async || connection.ending()).await;
+    assert_eq!(lab.endings(30).await.len(), 30);
     assert_eq!(lab.events().endings("device_revoked").len(), 30);
 }
 

@@ -144,3 +144,40 @@ async fn the_command_revokes_through_the_policy_directory() {
     let noted = lab.event("the revocation", |event| event["event_type"] == "control.revoked").await;
     assert_eq!(noted["target"], "device:device-1");
 }
+
+#[tokio::test]
+async fn a_device_can_be_taken_back_and_a_manifest_cannot() {
+    let (origin, mut lab) = setup().await;
+    let device = || Target::Device("device-1".parse().expect("an id"));
+    let envelope = lab::policy::signed_revocation(device(), lab.policy.revoker());
+    let policy_sync::Statement::Revoke(revocation) =
+        policy_sync::verify_statement(&envelope, &ring_of(&lab)).expect("the lab's own revocation holds")
+    else {
+        unreachable!("a revocation is one");
+    };
+    lab.policy.put_statement(&envelope.to_json());
+    lab.happened("control.revoked", 1).await;
+    assert!(!matches!(lab.device("device-1").connect(&origin.destination()).await, Ok(Ok(_))));
+    let now = jiff::Timestamp::now();
+    let by_revoker = policy_sync::sign_lift(&revocation, "not mine to lift", now, lab.policy.revoker());
+    lab.policy.put_statement(&by_revoker.expect("a nonce").to_json());
+    lab.happened("control.revocation_refused", 1).await;
+    let by_approver = policy_sync::sign_lift(&revocation, "found again", now, lab.policy.approver());
+    lab.policy.put_statement(&by_approver.expect("a nonce").to_json());
+    lab.happened("control.lifted", 1).await;
+    lab.device("device-1").tunnel(&origin.destination()).await.echoes(b"back").await;
+    lab.crash_and_restart().await;
+    lab.device("device-1").tunnel(&origin.destination()).await.echoes(b"still back").await;
+
+    lab.revoke(Target::Manifest("cm-device-1".parse().expect("an id"))).await;
+    lab.push(&Draft::of("device-1").user("alice").agent("writer").raw(&origin.destination())).await;
+    assert!(
+        !matches!(lab.device("device-1").connect(&origin.destination()).await, Ok(Ok(_))),
+        "a revoked id is used up, however it is signed"
+    );
+}
+
+fn ring_of(lab: &Lab) -> policy_sync::KeyRing {
+    let text = std::fs::read_to_string(lab.dir().join("keys.toml")).expect("the ring");
+    policy_sync::KeyRing::parse("keys.toml", &text).expect("the ring holds")
+}
