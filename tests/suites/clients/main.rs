@@ -3,6 +3,7 @@
 //! A client that is not installed is skipped, and the test says so on its output: `SKIPPED: …`.
 
 mod curl;
+mod libcurl;
 mod node;
 mod python;
 mod setup;
