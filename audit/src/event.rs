@@ -115,8 +115,6 @@ closed_list! {
         SniMismatch = "sni_mismatch",
         /// An allowed name resolved to an address that is never reachable.
         AddressProhibited = "address_prohibited",
-        /// A device is refused over and over.
-        RepeatedDenials = "repeated_denials",
     }
 }
 

@@ -61,7 +61,9 @@ struct Unshaken {
     /// One word of a closed list.
     check: &'static str,
     detail: String,
-    shown: Option<Refused>,
+    /// Of the certificate that was shown.
+    subject: Option<String>,
+    fingerprint: Option<[u8; 32]>,
 }
 
 /// Completes the handshake of an accepted connection; `None` if it was refused, which has then been accounted for.
@@ -70,7 +72,7 @@ pub async fn shake(gateway: &Arc<Gateway>, socket: TcpStream, from: SocketAddr) 
     let outcome = REFUSED
         .scope(RefCell::new(None), async {
             let outcome = attempt(gateway, socket).await;
-            outcome.map_err(|unshaken| Unshaken { shown: REFUSED.with(RefCell::take), ..unshaken })
+            outcome.map_err(|unshaken| unshaken.by(REFUSED.with(RefCell::take)))
         })
         .await;
     match outcome {
@@ -100,8 +102,11 @@ async fn attempt(gateway: &Arc<Gateway>, socket: TcpStream) -> Result<DeviceConn
     let device = Arc::new(device.map_err(|refusal| Unshaken::new(refusal.as_str(), refusal))?);
     let entry = Entry { device: Arc::clone(&device), requested_agent: None, destination: None };
     let live = LiveSession::enter(gateway, Kind::Connection, entry);
-    check_standing(gateway, live.session())
-        .map_err(|reason| Unshaken::new(reason.as_str(), &device.subject))?;
+    check_standing(gateway, live.session()).map_err(|reason| Unshaken {
+        subject: Some(device.subject.clone()),
+        fingerprint: Some(device.leaf.fingerprint),
+        ..Unshaken::new(reason.as_str(), reason.hint())
+    })?;
     Ok(DeviceConnection { stream, device, live, http2 })
 }
 
@@ -115,7 +120,17 @@ async fn accept(gateway: &Gateway, socket: TcpStream) -> std::io::Result<TlsStre
 
 impl Unshaken {
     fn new(check: &'static str, detail: impl ToString) -> Self {
-        Self { check, detail: detail.to_string(), shown: None }
+        Self { check, detail: detail.to_string(), subject: None, fingerprint: None }
+    }
+
+    /// Names the certificate that the verifier refused, if it was the verifier.
+    fn by(self, refused: Option<Refused>) -> Self {
+        match refused {
+            Some(refused) => {
+                Self { subject: Some(refused.subject), fingerprint: Some(refused.fingerprint), ..self }
+            }
+            None => self,
+        }
     }
 }
 
@@ -130,14 +145,13 @@ fn unshaken_by(error: &std::io::Error) -> Unshaken {
 
 /// Says once, everywhere, that a handshake was refused.
 fn account(gateway: &Gateway, from: SocketAddr, unshaken: &Unshaken) {
-    let Unshaken { check, detail, shown } = unshaken;
+    let Unshaken { check, detail, subject, fingerprint } = unshaken;
     gateway.metrics.handshakes.with_label_values(&[*check]).inc();
-    let subject = shown.as_ref().map(|refused| refused.subject.as_str());
     tracing::warn!(%from, check, subject, detail, "handshake refused");
     let mut event = Event::new(EventType::HandshakeRefused).address(from.ip());
-    if let Some(shown) = shown {
-        event = event.certificate(shown.fingerprint);
+    if let Some(fingerprint) = fingerprint {
+        event = event.certificate(*fingerprint);
     }
-    let subject = subject.unwrap_or("none shown");
+    let subject = subject.as_deref().unwrap_or("none shown");
     gateway.recorder.record(event.detail(format_args!("{check}: {detail}; subject: {subject}")));
 }

@@ -33,10 +33,11 @@ pub fn reload(gateway: &Gateway, policy: &PolicyLink, pac: Option<&Pac>, path: &
 }
 
 fn attempt(gateway: &Gateway, policy: &PolicyLink, pac: Option<&Pac>, path: &Path) -> anyhow::Result<()> {
-    let settings =
+    let mut settings =
         GatewaySettings::read(&Source::open(path).with_context(|| format!("{}", path.display()))?)?;
     let old = gateway.settings.load_full();
     warn_of_fixed(&old, &settings);
+    keep_fixed(&old, &mut settings);
     // Everything that can fail comes first.
     let now = gateway.clock.now();
     let tls = device_tls(&settings, &gateway.verifier)?;
@@ -59,6 +60,15 @@ fn attempt(gateway: &Gateway, policy: &PolicyLink, pac: Option<&Pac>, path: &Pat
     gateway.settings.store(Arc::new(settings));
     enforce_trust(gateway);
     Ok(())
+}
+
+/// What is bound, opened or sized for the life of the process stays what it was.
+fn keep_fixed(old: &GatewaySettings, new: &mut GatewaySettings) {
+    new.gateway = old.gateway.clone();
+    new.policy.source = old.policy.source.clone();
+    new.audit.sink = old.audit.sink.clone();
+    new.limits.connections = old.limits.connections;
+    new.limits.handshakes = old.limits.handshakes;
 }
 
 fn warn_of_fixed(old: &GatewaySettings, new: &GatewaySettings) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use audit::{Event, EventType};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
@@ -13,6 +14,7 @@ use uuid::Uuid;
 
 use super::answers::Refusal;
 use crate::gateway::Gateway;
+use crate::record::describe;
 use crate::registry::{Kind, Session};
 
 /// The live sessions, the oldest first.
@@ -90,7 +92,9 @@ pub(super) async fn cut(
     else {
         return Refusal::NoSuchSession.into_response();
     };
+    let event = describe(Event::new(EventType::SessionCut), &session);
     let tripped = gateway.registry.trip(&[session], |_| Some(Reason::OperatorCut));
+    gateway.recorder.record(event.sessions_cut(tripped.sessions).upload_bytes(tripped.upload_bytes));
     tracing::info!(session = %id, sessions_cut = tripped.sessions, "session cut by an operator");
     let cut =
         Cut { session: id.to_string(), sessions_cut: tripped.sessions, upload_bytes: tripped.upload_bytes };
