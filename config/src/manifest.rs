@@ -98,7 +98,7 @@ pub struct Network {
     pub allow: Vec<AllowEntry>,
     /// What may not, where it is more specific than what may.
     pub deny: Vec<Pattern>,
-    /// For each session, unless its rule grants less; absent means the gateway's default.
+    /// For each session, unless its rule says otherwise; absent means the gateway's default.
     pub upload_bytes_per_session: Option<Limit>,
     /// For all sessions of the manifest together; absent means the gateway's default.
     pub upload_bytes: Option<Limit>,

@@ -54,7 +54,6 @@ reasons! {
     NoManifest = "no_manifest", "No manifest is in force for this device and agent.";
     ManifestExpired = "manifest_expired", "The manifest has expired: have it signed again.";
     ManifestRevoked = "manifest_revoked", "The manifest was revoked.";
-    ManifestSuperseded = "manifest_superseded", "A newer manifest took the place of this one.";
     DeviceRevoked = "device_revoked", "The device was revoked.";
     UserRevoked = "user_revoked", "The user was revoked.";
     AgentRevoked = "agent_revoked", "The agent was revoked.";

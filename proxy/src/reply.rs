@@ -137,7 +137,6 @@ pub fn answer(reason: Reason) -> (StatusCode, &'static str) {
         R::NoManifest
         | R::ManifestExpired
         | R::ManifestRevoked
-        | R::ManifestSuperseded
         | R::DeviceRevoked
         | R::UserRevoked
         | R::AgentRevoked
