@@ -131,7 +131,7 @@ fn envelopes(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     };
     let mut paths: Vec<PathBuf> = entries
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.to_string_lossy().ends_with(".dsse.json"))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
         .collect();
     paths.sort();
     Ok(paths)

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use policy_sync::source::dir::write_manifest;
 use policy_sync::{Envelope, KeyId, SignedManifest, SigningKey, sign_manifest};
 use serde_json::json;
 
@@ -67,8 +68,14 @@ pub(crate) fn run(arguments: &Arguments, printer: &Printer) -> Outcome {
         printer.text(&line)?;
         return Ok(Exit::Done);
     }
-    let path = place(arguments, &signed);
-    write::replace(&path, line.as_bytes())?;
+    let path = match &arguments.policy {
+        Some(policy) => write_manifest(policy, &envelope).map_err(Failure::new)?,
+        None => {
+            let path = place(arguments);
+            write::replace(&path, line.as_bytes())?;
+            path
+        }
+    };
     let made = json!({"manifest": signed.manifest.id.as_str(), "file": path, "signed_by": key.id().as_str()});
     printer.data(&made, |_| {
         let mut table = Table::default();
@@ -85,11 +92,10 @@ pub(crate) fn line(envelope: &Envelope) -> String {
     format!("{}\n", String::from_utf8_lossy(&envelope.to_json()))
 }
 
-fn place(arguments: &Arguments, signed: &SignedManifest) -> PathBuf {
-    match (&arguments.policy, &arguments.out) {
-        (Some(policy), _) => policy.join("manifests").join(format!("{}.dsse.json", signed.manifest.id)),
-        (None, Some(out)) => out.clone(),
-        (None, None) if arguments.file.to_string_lossy().ends_with(".dsse.json") => arguments.file.clone(),
-        (None, None) => arguments.file.with_extension("dsse.json"),
+fn place(arguments: &Arguments) -> PathBuf {
+    match &arguments.out {
+        Some(out) => out.clone(),
+        None if arguments.file.to_string_lossy().ends_with(".dsse.json") => arguments.file.clone(),
+        None => arguments.file.with_extension("dsse.json"),
     }
 }
