@@ -14,6 +14,7 @@ async fn every_session_has_one_decision_and_one_ending() {
         device.connect_over(over, "unlisted.test:443").await.expect("an answer").expect_err("refused");
     }
     lab.endings(2).await;
+    lab.happened("agent.session_denied", 2).await;
     let events = lab.events();
     for allowed in events.of("agent.session_allowed") {
         let session = allowed["session"].as_str().expect("a session");
