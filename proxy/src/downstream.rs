@@ -19,7 +19,11 @@ use crate::tunnel::Downstream;
 /// The largest HTTP/2 DATA payload handed to the connection at once, in bytes.
 const FRAME: usize = 64 * 1024;
 
-impl Downstream for TlsStream<TcpStream> {
+/// A TLS stream of a device's own. In a box: it is handed from stage to stage, every one of which would set aside room for it
+/// in its future, for as long as the tunnel lives.
+pub type DeviceStream = Box<TlsStream<TcpStream>>;
+
+impl Downstream for DeviceStream {
     fn abort(&mut self) {
         // Fails only on a socket that is already gone, which is what was wanted.
         let _gone = SockRef::from(self.get_ref().0).set_linger(Some(Duration::ZERO));

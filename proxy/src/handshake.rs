@@ -14,9 +14,9 @@ use certs::{Refusal, RefusalObserver, Refused, VerifiedDevice};
 use rustls::server::Acceptor;
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use crate::authorize::check_standing;
+use crate::downstream::DeviceStream;
 use crate::gateway::Gateway;
 use crate::record::LiveSession;
 use crate::registry::{Entry, Kind};
@@ -47,7 +47,7 @@ impl RefusalObserver for RefusalNotes {
 #[derive(Debug)]
 pub struct DeviceConnection {
     /// The TLS stream.
-    pub stream: TlsStream<TcpStream>,
+    pub stream: DeviceStream,
     /// Who speaks on it.
     pub device: Arc<VerifiedDevice>,
     /// Its place in the registry.
@@ -112,10 +112,10 @@ async fn attempt(gateway: &Arc<Gateway>, socket: TcpStream) -> Result<DeviceConn
 
 /// TLS itself. A connection takes one of the bounded turns only once its ClientHello is there: silence and trickling cost
 /// others nothing, and a flood of handshakes leaves the processor to the sessions that live.
-async fn accept(gateway: &Gateway, socket: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+async fn accept(gateway: &Gateway, socket: TcpStream) -> std::io::Result<DeviceStream> {
     let greeted = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
     let _turn = gateway.handshakes.acquire().await.map_err(std::io::Error::other)?;
-    greeted.into_stream(gateway.tls.load_full()).await
+    greeted.into_stream(gateway.tls.load_full()).await.map(Box::new)
 }
 
 impl Unshaken {

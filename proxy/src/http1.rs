@@ -12,10 +12,9 @@ use bytes::{Bytes, BytesMut};
 use certs::VerifiedDevice;
 use config::Reason;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_rustls::server::TlsStream;
 
+use crate::downstream::DeviceStream;
 use crate::forward::{Http1Answer, Http1Intake};
 use crate::gateway::Gateway;
 use crate::handshake::DeviceConnection;
@@ -32,7 +31,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// How much of a body that nobody wants is read for the sake of the next request, in bytes.
 const DRAINED: usize = 64 * 1024;
 
-type Stream = TlsStream<TcpStream>;
+type Stream = DeviceStream;
 
 /// Serves a device's connection until it closes or becomes a tunnel.
 pub async fn serve(gateway: Arc<Gateway>, connection: DeviceConnection, place: OwnedSemaphorePermit) {
@@ -69,10 +68,7 @@ pub async fn serve(gateway: Arc<Gateway>, connection: DeviceConnection, place: O
                     }
                     Ok(After::Abort) => return stream.abort(),
                     Ok(After::Tunnel(connected)) => {
-                        tokio::spawn(async move {
-                            carry(gateway, stream, *connected, buffer.freeze()).await;
-                            drop(place);
-                        });
+                        tokio::spawn(carry(&gateway, stream, *connected, buffer.freeze(), place));
                         return;
                     }
                     Err(refusal) => return refuse(&gateway, &device, stream, &refusal).await,
@@ -183,10 +179,7 @@ async fn open_tunnel(
         return;
     }
     // A future of its own, so that what an idle tunnel occupies is the tunnel and not the way here.
-    tokio::spawn(async move {
-        carry(gateway, stream, connected, early).await;
-        drop(place);
-    });
+    tokio::spawn(carry(&gateway, stream, connected, early, place));
 }
 
 /// Answers a refusal and closes. What the device still sends is read and thrown away for a moment, so that the answer is

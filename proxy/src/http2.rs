@@ -12,12 +12,10 @@ use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason as Code, RecvStream};
 use http::{Request as HttpRequest, Response, StatusCode};
-use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 
 use certs::VerifiedDevice;
 
-use crate::downstream::StreamTunnel;
+use crate::downstream::{DeviceStream, StreamTunnel};
 use crate::forward::{Http2Answer, Http2Intake};
 use crate::gateway::Gateway;
 use crate::handshake::DeviceConnection;
@@ -40,8 +38,6 @@ const HEADER_LIST: u32 = 16 * 1024;
 const RESETS: usize = 20;
 /// How long the GOAWAY of a device that is cut may take to leave.
 const FAREWELL: Duration = Duration::from_millis(100);
-
-type Transport = TlsStream<TcpStream>;
 
 /// Serves a device's connection until it closes, idles too long, or is cut.
 pub async fn serve(gateway: Arc<Gateway>, connection: DeviceConnection) {
@@ -84,7 +80,7 @@ enum Next {
 
 async fn next(
     gateway: &Gateway,
-    h2: &mut Connection<Transport, Bytes>,
+    h2: &mut Connection<DeviceStream, Bytes>,
     idle: Duration,
     closing: bool,
 ) -> Next {
@@ -116,7 +112,7 @@ fn builder(streams: u32) -> Builder {
 
 /// GOAWAY with ENHANCE_YOUR_CALM would invite a retry; the device is not wanted, which is what NO_ERROR with no
 /// accepted stream and a closed socket say.
-async fn cut(h2: &mut Connection<Transport, Bytes>) {
+async fn cut(h2: &mut Connection<DeviceStream, Bytes>) {
     h2.abrupt_shutdown(Code::NO_ERROR);
     let flushed = std::future::poll_fn(|cx| h2.poll_closed(cx));
     let _late = tokio::time::timeout(FAREWELL, flushed).await;
@@ -205,10 +201,7 @@ async fn open_tunnel(
     let mut head = Response::new(());
     *head.status_mut() = StatusCode::OK;
     let Ok(send) = respond.send_response(head, false) else { return };
-    tokio::spawn(async move {
-        carry(gateway, StreamTunnel::new(body, send), connected, Bytes::new()).await;
-        drop(busy);
-    });
+    tokio::spawn(carry(&gateway, StreamTunnel::new(body, send), connected, Bytes::new(), busy));
 }
 
 /// Runs `work` unless the device resets the stream first: then nobody waits for the answer.

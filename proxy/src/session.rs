@@ -131,24 +131,28 @@ pub async fn redial(gateway: &Gateway, opened: &mut Opened) -> Result<Egress, Re
     Ok(reached.egress)
 }
 
-/// Carries an open session to its end and accounts for it.
-pub async fn carry<D: Downstream>(
-    gateway: Arc<Gateway>,
+/// Carries an open session to its end, accounts for it, and gives back what it held all the while.
+///
+/// What the future is made of is what an idle tunnel occupies. So everything is taken apart before the future exists: an
+/// `async fn` would keep room for its arguments beside the room for their parts.
+pub fn carry<D: Downstream, H: Send>(
+    gateway: &Gateway,
     mut downstream: D,
     connected: Connected,
     early: Bytes,
-) {
+    held: H,
+) -> impl Future<Output = ()> + Send + use<D, H> {
     let Connected { opened: Opened { live, permit, .. }, mut egress } = connected;
-    let opening = Opening {
-        expectation: permit.tls(),
-        destination: permit.destination(),
-        first_flight: gateway.settings.load().deadlines.first_flight,
-    };
-    let session = Arc::clone(live.session());
-    let ending = tunnel::run(&session, &mut downstream, &mut egress, opening, early).await;
-    // Sockets first, so that the account of the ending is true when it is read.
-    drop((downstream, egress));
-    live.ended(ending);
+    let first_flight = gateway.settings.load().deadlines.first_flight;
+    async move {
+        let opening = Opening { expectation: permit.tls(), destination: permit.destination(), first_flight };
+        let session = Arc::clone(live.session());
+        let ending = tunnel::run(&session, &mut downstream, &mut egress, opening, early).await;
+        // Sockets first, so that the account of the ending is true when it is read.
+        drop((downstream, egress));
+        live.ended(ending);
+        drop(held);
+    }
 }
 
 type Unreached = (Reason, Option<&'static str>);
@@ -259,5 +263,23 @@ pub fn budget_subject<'a>(
         manifest_limit: network.upload_bytes.unwrap_or(defaults.upload_bytes),
         rule: entry.zip(rule).map(|(entry, rule)| (rule, entry.upload_bytes.unwrap_or(Limit::Unlimited))),
         session_limit: per_session,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::downstream::{DeviceStream, StreamTunnel};
+
+    fn size_of_future<D, H, F>(_: impl Fn(&Gateway, D, Connected, Bytes, H) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_tunnel_occupies_one_small_future() {
+        let over_http1 = size_of_future(carry::<DeviceStream, tokio::sync::OwnedSemaphorePermit>);
+        let over_http2 = size_of_future(carry::<StreamTunnel, Arc<()>>);
+        assert!(over_http1 <= 1536, "{over_http1} bytes");
+        assert!(over_http2 <= 1536, "{over_http2} bytes");
     }
 }

@@ -56,7 +56,7 @@ pub async fn run<D: Downstream>(
     session.touch();
     let inspected = inspection::inspect(session, downstream, upstream, opening, early, &mut down).await;
     let ending = match inspected {
-        Ok(first_flight) => relay(session, downstream, upstream, &first_flight, &mut down).await,
+        Ok(first_flight) => relay(session, downstream, upstream, first_flight, &mut down).await,
         Err(reason) => reason,
     };
     drop(down);
@@ -68,11 +68,13 @@ async fn relay<D: Downstream>(
     session: &Session,
     downstream: &mut D,
     upstream: &mut Egress,
-    first_flight: &[u8],
+    first_flight: Bytes,
     down: &mut Flow,
 ) -> Reason {
     session.enter_stage(Stage::Open);
-    let mut up = Flow::starting_with(first_flight);
+    let mut up = Flow::starting_with(&first_flight);
+    // Even empty it may be the last part of the buffer that the request was read into.
+    drop(first_flight);
     std::future::poll_fn(|cx| {
         if let Poll::Ready(reason) = session.gate.poll_fallen(cx) {
             return Poll::Ready(reason);
