@@ -12,9 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::keys::{KeyId, KeyRing, SigningKey};
 
-/// The largest envelope that is read, in bytes of its JSON.
+/// The largest envelope of a manifest or a statement, in bytes of its JSON.
 pub const LARGEST_ENVELOPE: usize = 1 << 21;
-/// The largest payload, in bytes.
+/// The largest envelope of any kind, in bytes of its JSON: a record of the log, which carries another one.
+pub const LARGEST_RECORD: usize = 7 << 20;
+/// The largest payload of a manifest or a statement, in bytes.
 pub const LARGEST_PAYLOAD: usize = 1 << 20;
 /// The most signatures on one envelope.
 pub const MOST_SIGNATURES: usize = 16;
@@ -26,6 +28,16 @@ pub enum PayloadType {
     Manifest,
     /// A revocation, or the lifting of one.
     Revocation,
+    /// One entry of the log of policy, in its place.
+    Record,
+    /// How far the log reaches, and when that was so.
+    Heartbeat,
+    /// What a whole log comes to at one position.
+    Snapshot,
+    /// A part of an upload budget, asked for or handed out.
+    Lease,
+    /// What a gateway has enforced.
+    Report,
 }
 
 impl PayloadType {
@@ -35,11 +47,36 @@ impl PayloadType {
         match self {
             Self::Manifest => "application/vnd.portcullis.manifest.v1+json",
             Self::Revocation => "application/vnd.portcullis.revocation.v1+json",
+            Self::Record => "application/vnd.portcullis.record.v1+json",
+            Self::Heartbeat => "application/vnd.portcullis.heartbeat.v1+json",
+            Self::Snapshot => "application/vnd.portcullis.snapshot.v1+json",
+            Self::Lease => "application/vnd.portcullis.lease.v1+json",
+            Self::Report => "application/vnd.portcullis.report.v1+json",
+        }
+    }
+
+    /// The largest payload of this kind, in bytes.
+    #[must_use]
+    pub const fn largest(self) -> usize {
+        match self {
+            Self::Manifest | Self::Revocation | Self::Report => LARGEST_PAYLOAD,
+            Self::Record | Self::Snapshot => 5 << 20,
+            Self::Heartbeat => 1 << 12,
+            Self::Lease => 1 << 14,
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Manifest, Self::Revocation].into_iter().find(|known| known.as_str() == text)
+        let all = [
+            Self::Manifest,
+            Self::Revocation,
+            Self::Record,
+            Self::Heartbeat,
+            Self::Snapshot,
+            Self::Lease,
+            Self::Report,
+        ];
+        all.into_iter().find(|known| known.as_str() == text)
     }
 }
 
@@ -66,14 +103,14 @@ impl Envelope {
     /// # Errors
     /// [`EnvelopeFault`] when it is too large, not exactly the expected object, of an unknown payload type, or unsigned.
     pub fn read(json: &[u8]) -> Result<Self, EnvelopeFault> {
-        if json.len() > LARGEST_ENVELOPE {
+        if json.len() > LARGEST_RECORD {
             return Err(EnvelopeFault::TooLarge);
         }
         let raw: RawEnvelope =
             serde_json::from_slice(json).map_err(|fault| EnvelopeFault::Json(fault.to_string()))?;
         let payload_type = PayloadType::parse(&raw.payload_type).ok_or(EnvelopeFault::PayloadType)?;
         let payload = decode(&raw.payload).ok_or(EnvelopeFault::Base64("payload"))?;
-        if payload.len() > LARGEST_PAYLOAD {
+        if payload.len() > payload_type.largest() {
             return Err(EnvelopeFault::TooLarge);
         }
         let signatures =
@@ -197,7 +234,7 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 /// Why an envelope is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeFault {
-    /// Over 2 MiB, or its payload over 1 MiB.
+    /// Larger than what its kind of payload may need: 1 MiB for a manifest.
     #[error("the envelope is too large")]
     TooLarge,
     /// Not exactly the object an envelope is.

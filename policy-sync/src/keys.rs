@@ -29,11 +29,16 @@ pub enum Role {
     Security,
     /// Revocations.
     Revoker,
+    /// The log of policy: the order of its records, its heartbeats and snapshots, and the leases of budgets.
+    Control,
+    /// What a gateway reports and asks for over a bus that others share.
+    Gateway,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 4] = [Self::Author, Self::Approver, Self::Security, Self::Revoker];
+    pub const ALL: [Self; 6] =
+        [Self::Author, Self::Approver, Self::Security, Self::Revoker, Self::Control, Self::Gateway];
 
     /// The role as it is written in files.
     #[must_use]
@@ -43,6 +48,8 @@ impl Role {
             Self::Approver => "approver",
             Self::Security => "security",
             Self::Revoker => "revoker",
+            Self::Control => "control",
+            Self::Gateway => "gateway",
         }
     }
 

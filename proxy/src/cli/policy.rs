@@ -103,7 +103,8 @@ impl Found<'_> {
                 let SignedManifest { manifest, issued_at, digest, signers } = signed;
                 self.manifests.push(LiveManifest::new(manifest, issued_at, digest, signers, self.max_ttl));
             }
-            PayloadType::Revocation => self.statements.push(verify_statement(&envelope, self.ring)?),
+            // Anything else is refused there for its type.
+            _ => self.statements.push(verify_statement(&envelope, self.ring)?),
         }
         Ok(())
     }

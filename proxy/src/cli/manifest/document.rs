@@ -41,6 +41,13 @@ impl Document {
                 Ok(Self::Signed { envelope, issued })
             }
             PayloadType::Revocation => Ok(Self::Statement(envelope)),
+            PayloadType::Record
+            | PayloadType::Heartbeat
+            | PayloadType::Snapshot
+            | PayloadType::Lease
+            | PayloadType::Report => {
+                Err(Problems::one(about(source, "neither a manifest nor a revocation".to_owned())))
+            }
         }
     }
 
