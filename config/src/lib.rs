@@ -9,6 +9,7 @@ mod host;
 
 mod destination;
 
+mod access;
 mod identifiers;
 mod reason;
 mod size;
@@ -27,6 +28,7 @@ pub mod settings;
 #[cfg(test)]
 mod testing;
 
+pub use access::{ApiRole, ApiToken};
 pub use destination::{Destination, MalformedDestination};
 pub use host::{Host, MalformedHost, Name};
 pub use identifiers::{AgentName, DeviceId, MalformedIdentifier, ManifestId, UserName};
