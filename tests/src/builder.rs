@@ -9,6 +9,7 @@ use crate::manifest::Draft;
 use crate::pki::Pki;
 use crate::policy::PolicyDir;
 use crate::settings::Settings;
+use crate::site::Site;
 
 /// A lab that has not started yet.
 #[derive(Debug)]
@@ -83,7 +84,8 @@ impl LabBuilder {
             Ok(gateway) => (Some(gateway), Ok(())),
             Err(status) => (None, Err(status)),
         };
-        let lab = Lab { settings: self.settings, pki, policy, gateway, dir };
+        let site = Site { settings: self.settings, gateway, dir: dir.path().to_owned() };
+        let lab = Lab { pki, policy, site, _dir: dir };
         if self.ready && outcome.is_ok() {
             lab.ready().await;
         }

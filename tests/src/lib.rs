@@ -1,8 +1,8 @@
 //! One harness for the end-to-end suites: a real gateway process, real certificates, signed policy, origins that
 //! count every byte, and clients that can send anything.
 //!
-//! In reading order: [`Lab`] is what a test holds; [`builder`] and [`settings`] say how its gateway is set up;
-//! [`gateway`] is the process; [`pki`], [`manifest`] and [`policy`] are what it is given; [`device`], [`wire`],
+//! In reading order: [`Lab`] is what a test holds: a [`site`] and everything around it; [`builder`] and [`settings`] say how
+//! its gateway is set up; [`gateway`] is the process; [`pki`], [`manifest`] and [`policy`] are what it is given; [`device`], [`wire`],
 //! [`answer`], [`http2`] and [`tunnel`] are the device side; [`origin`] the destination side; [`events`] and
 //! [`metrics`] what the gateway says about itself; [`wait`] the only place that waits.
 //!
@@ -23,6 +23,7 @@ pub mod origin;
 pub mod pki;
 pub mod policy;
 pub mod settings;
+pub mod site;
 pub mod tunnel;
 pub mod wait;
 pub mod wire;
@@ -34,6 +35,7 @@ pub use http2::Http2;
 pub use lab::Lab;
 pub use manifest::Draft;
 pub use origin::{Behaviour, Capture, DnsOrigin, HttpOrigin, TlsOrigin};
+pub use site::Site;
 pub use tunnel::{End, Over, Tunnel};
 pub use wait::{eventually, promptly, within};
 pub use wire::Wire;
