@@ -63,7 +63,7 @@ impl LabBuilder {
         let (lab, outcome) = self.try_start(|_| ()).await;
         if let Err(status) = outcome {
             lab.print();
-            panic!("the gateway ended at its start: {}", crate::gateway::ending(status));
+            panic!("the gateway ended at its start: {}", crate::process::ending(status));
         }
         lab
     }

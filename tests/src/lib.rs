@@ -2,7 +2,7 @@
 //! count every byte, and clients that can send anything.
 //!
 //! In reading order: [`Lab`] is what a test holds: a [`site`] and everything around it; [`builder`] and [`settings`] say how
-//! its gateway is set up; [`gateway`] is the process; [`pki`], [`manifest`] and [`policy`] are what it is given; [`device`], [`wire`],
+//! its gateway is set up; [`gateway`] is its [`process`]; [`pki`], [`keys`], [`manifest`] and [`policy`] are what it is given; [`device`], [`wire`],
 //! [`answer`], [`http2`] and [`tunnel`] are the device side; [`origin`] the destination side; [`events`] and
 //! [`metrics`] what the gateway says about itself; [`wait`] the only place that waits.
 //!
@@ -16,12 +16,14 @@ pub mod events;
 pub mod gateway;
 pub mod hello;
 pub mod http2;
+pub mod keys;
 mod lab;
 pub mod manifest;
 pub mod metrics;
 pub mod origin;
 pub mod pki;
 pub mod policy;
+pub mod process;
 pub mod settings;
 pub mod site;
 pub mod tunnel;

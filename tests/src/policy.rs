@@ -1,20 +1,19 @@
 //! The signed policy of a lab: a directory as a GitOps checkout would fill it.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use policy_sync::{Envelope, KeyId, PayloadType, SigningKey, Target, sign_revocation};
+use policy_sync::{Envelope, PayloadType, SigningKey, Target, sign_revocation};
 
+use crate::keys::Keys;
 use crate::manifest::Draft;
 
 /// The policy directory and the keys it is signed with.
 #[derive(Debug)]
 pub struct PolicyDir {
     dir: PathBuf,
-    author: SigningKey,
-    revoker: SigningKey,
-    approver: SigningKey,
-    issued: AtomicI64,
+    /// What it is signed with.
+    pub keys: Keys,
     files: AtomicU64,
 }
 
@@ -29,26 +28,8 @@ impl PolicyDir {
         for part in ["manifests", "revocations", "crls"] {
             std::fs::create_dir_all(dir.join(part)).expect("a directory");
         }
-        let (author, revoker, approver) = (key("author-1"), key("revoker-1"), key("approver-1"));
-        let entry = |key: &SigningKey, role: &str| {
-            let public = key.public().to_base64();
-            format!("[[keys]]\nid = \"{}\"\npublic = \"{public}\"\nroles = [\"{role}\"]\n", key.id())
-        };
-        let keys = [(&author, "author"), (&revoker, "revoker"), (&approver, "approver")];
-        let ring: String = keys.iter().map(|(key, role)| entry(key, role)).collect();
-        std::fs::write(lab.join("keys.toml"), ring).expect("the ring is written");
-        let issued = AtomicI64::new(jiff::Timestamp::now().as_second() - 1);
-        Self { dir, author, revoker, approver, issued, files: AtomicU64::new(0) }
+        Self { dir, keys: Keys::found(lab), files: AtomicU64::new(0) }
     }
-}
-
-/// A new key under this name.
-///
-/// # Panics
-/// When the system gives no randomness.
-#[must_use]
-pub fn key(id: &str) -> SigningKey {
-    SigningKey::generate(KeyId::new(id).expect("a key id")).expect("a key")
 }
 
 /// Puts a file in place by a rename, as every careful writer does.
@@ -65,7 +46,7 @@ impl PolicyDir {
     /// Signs a manifest, issued now or, where that would not be later than the last, a second after it, and puts it
     /// in place of the one with the same id.
     pub fn push(&self, draft: &Draft) {
-        self.push_signed(draft, self.next_issue(), &self.author);
+        self.push_signed(draft, self.next_issue(), &self.keys.author);
     }
 
     /// Signs a manifest as issued at that second, with this key.
@@ -76,28 +57,24 @@ impl PolicyDir {
     /// The key that the gateway takes manifests from.
     #[must_use]
     pub fn author(&self) -> &SigningKey {
-        &self.author
+        &self.keys.author
     }
 
     /// The key that the gateway takes revocations from.
     #[must_use]
     pub fn revoker(&self) -> &SigningKey {
-        &self.revoker
+        &self.keys.revoker
     }
 
     /// The key that approves manifests and lifts revocations.
     #[must_use]
     pub fn approver(&self) -> &SigningKey {
-        &self.approver
+        &self.keys.approver
     }
 
     /// The second in which the next manifest is issued: later than every other.
     pub fn next_issue(&self) -> i64 {
-        let now = jiff::Timestamp::now().as_second();
-        let take = |last: i64| Some(now.max(last + 1));
-        match self.issued.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take) {
-            Ok(last) | Err(last) => now.max(last + 1),
-        }
+        self.keys.next_issue()
     }
 
     /// Puts the bytes of an envelope where the manifest of this name belongs.
@@ -113,7 +90,7 @@ impl PolicyDir {
 
     /// Signs a revocation.
     pub fn revoke(&self, target: Target) {
-        self.put_statement(&signed_revocation(target, &self.revoker).to_json());
+        self.put_statement(&signed_revocation(target, &self.keys.revoker).to_json());
     }
 
     /// Puts the bytes of an envelope among the revocations.

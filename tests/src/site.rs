@@ -175,9 +175,7 @@ impl Site {
     /// # Panics
     /// When it does not start.
     pub async fn crash_and_restart(&mut self) {
-        if let Some(gateway) = self.gateway.take() {
-            gateway.kill();
-        }
+        self.gateway = None;
         self.start_again().await;
     }
 
@@ -194,9 +192,7 @@ impl Site {
 
     /// Ends the gateway without warning and leaves it ended.
     pub fn crash(&mut self) {
-        if let Some(gateway) = self.gateway.take() {
-            gateway.kill();
-        }
+        self.gateway = None;
     }
 
     /// Starts an ended gateway over the same files.

@@ -1,6 +1,7 @@
 //! Signed policy: forged, rolled back, redirected or malformed, it authorizes nothing.
 
-use lab::policy::{key, signed_manifest, signed_revocation};
+use lab::keys::key;
+use lab::policy::{signed_manifest, signed_revocation};
 use lab::{Behaviour, Capture, Draft, Lab};
 use policy_sync::{Envelope, PayloadType, Target};
 
