@@ -38,6 +38,8 @@ pub mod source;
 
 pub mod log;
 
+pub mod window;
+
 pub mod lease;
 
 pub mod transport;

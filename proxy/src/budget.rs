@@ -1,10 +1,10 @@
 //! Upload budgets: how much a session, a rule and a manifest may still send, exactly, across parallel sessions, restarts
 //! and crashes.
 //!
-//! In reading order: [`cell`] counts one scope without locks · [`meter`] is what a session holds · [`window`] decides
-//! which window of time a manifest spends from, by a [`clock`] that no step can hurry · [`book`] holds one window's cells
-//! · [`lease`] makes a cell wait for the disk, at the [`desk`] · [`ledger`] is the thread that writes · [`store`] is the
-//! file.
+//! In reading order: [`cell`] counts one scope without locks · [`meter`] is what a session holds ·
+//! [`policy_sync::window`] decides which window of time a manifest spends from, by a clock that no step can hurry ·
+//! [`book`] holds one window's cells · [`lease`] makes a cell wait for the disk, at the [`desk`] · [`ledger`] is the
+//! thread that writes · [`store`] is the file.
 //!
 //! Two promises. A limit is never exceeded by a byte, whoever races. And nothing refills a budget but the end of its
 //! window: amounts are written to disk before they are granted (a lease), so a crash loses at most one lease, and
@@ -15,7 +15,6 @@
 
 mod book;
 mod cell;
-mod clock;
 mod desk;
 mod lease;
 mod ledger;
@@ -23,7 +22,6 @@ mod meter;
 mod store;
 #[cfg(test)]
 mod tests;
-mod window;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -32,6 +30,8 @@ use std::thread::{self, JoinHandle};
 
 use config::{AgentName, DeviceId, Limit, Reason};
 use dashmap::Entry;
+pub use policy_sync::window::Window;
+use policy_sync::window::{Standing, standing};
 
 use self::book::Book;
 pub use self::lease::LeaseFault;
@@ -39,8 +39,6 @@ use self::ledger::Ledger;
 pub use self::meter::{Meter, Reserved, Scope};
 pub use self::store::StoreFault;
 use self::store::{Store, Subject};
-pub use self::window::Window;
-use self::window::{Standing, standing};
 
 /// Whose uploads are counted, and what was granted.
 #[derive(Debug, Clone, Copy)]

@@ -7,10 +7,10 @@ use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Weak};
 
 use config::Limit;
+use policy_sync::window::Window;
 
 use super::lease::SharedCell;
 use super::store::{Place, Row, Subject};
-use super::window::Window;
 use super::{BudgetSubject, Spending};
 
 /// Rounds without a session before a book's leases are given back, so that a short pause costs nothing.

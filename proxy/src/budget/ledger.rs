@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
+use policy_sync::window::Clock;
 
 use super::book::{Book, Use};
-use super::clock::Clock;
 use super::desk::{Desk, Pickup};
 use super::lease::SharedCell;
 use super::store::{Entry, Store, StoreFault, Subject};

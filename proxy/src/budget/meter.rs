@@ -9,11 +9,11 @@
 use std::sync::Arc;
 
 use config::{Limit, Reason};
+use policy_sync::window::Window;
 
 use super::cell::{Cell, Grant, MOST_AT_ONCE};
 use super::desk::Desk;
 use super::lease::{LeaseFault, SharedCell};
-use super::window::Window;
 
 /// Whose limit it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -15,10 +15,9 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use config::{AgentName, DeviceId};
+use policy_sync::window::Window;
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
-
-use super::window::Window;
 
 /// `(device, agent)` → `(opened_at, ends_at, bytes spent of the manifest's limit)`.
 const WINDOWS: TableDefinition<'_, (&str, &str), (i64, i64, u64)> = TableDefinition::new("windows");

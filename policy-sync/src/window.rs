@@ -1,10 +1,14 @@
-//! Which window a manifest spends from.
+//! Which window of time a manifest's upload budget is counted in. A gateway and a control plane decide it by the same code.
 //!
 //! A budget belongs to a device and an agent for one window of time. A window opens with a manifest, at its `issued_at`
 //! or where the window before it ended, and ends with that manifest's expiry. Whatever manifest comes meanwhile, the
 //! same one pushed again, a renamed one, a superseding one, spends from the open window.
 //!
-//! Pure: times come in as numbers (Unix seconds), see [`super::clock`] for where they come from.
+//! Pure: times come in as numbers (Unix seconds), see [`Clock`] for where they come from.
+
+mod clock;
+
+pub use clock::Clock;
 
 /// When budgets are counted from and until: Unix seconds, the end exclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,16 +21,16 @@ pub struct Window {
 
 /// What is known of the time, in Unix seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Moment {
+pub struct Moment {
     /// What both the wall clock and the steady clock have reached.
-    pub(super) proven: i64,
+    pub proven: i64,
     /// The latest time that a signed manifest proves to have come, on whatever machine it was signed.
-    pub(super) witnessed: i64,
+    pub witnessed: i64,
 }
 
 /// Where a manifest's uploads are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub enum Standing {
     /// In the window that is open.
     Inside,
     /// In a window that it opens.
@@ -37,7 +41,8 @@ pub(super) enum Standing {
 
 /// Decides where the manifest issued and expiring at these times spends from, `open` being the latest window of its
 /// device and agent, if any is remembered.
-pub(super) fn standing(open: Option<Window>, issued_at: i64, expires_at: i64, moment: Moment) -> Standing {
+#[must_use]
+pub fn standing(open: Option<Window>, issued_at: i64, expires_at: i64, moment: Moment) -> Standing {
     let reached = moment.proven.max(moment.witnessed);
     let begins = match open {
         // A manifest signed after the end is not inside, however slow this machine's clock.

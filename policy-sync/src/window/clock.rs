@@ -11,11 +11,11 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::window::Moment;
+use super::Moment;
 
 /// The clock of the budgets.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub struct Clock {
     started_at: i64,
     started: Instant,
     witnessed: AtomicI64,
@@ -23,12 +23,13 @@ pub(super) struct Clock {
 
 impl Clock {
     /// Sets out at `now` (Unix seconds), `witnessed` being what was remembered.
-    pub(super) fn new(now: i64, witnessed: i64) -> Self {
+    #[must_use]
+    pub fn new(now: i64, witnessed: i64) -> Self {
         Self { started_at: now, started: Instant::now(), witnessed: AtomicI64::new(witnessed) }
     }
 
     /// The moment, by a wall clock that says `now` and a manifest that says when it was issued.
-    pub(super) fn read(&self, now: i64, issued_at: i64) -> Moment {
+    pub fn read(&self, now: i64, issued_at: i64) -> Moment {
         self.read_after(self.started.elapsed(), now, issued_at)
     }
 
@@ -41,7 +42,8 @@ impl Clock {
     }
 
     /// The newest time that a signed manifest has proven.
-    pub(super) fn witnessed(&self) -> i64 {
+    #[must_use]
+    pub fn witnessed(&self) -> i64 {
         self.witnessed.load(Ordering::Acquire)
     }
 }
