@@ -1,8 +1,16 @@
 //! The control plane: what decides in which order policy happens, and tells every gateway.
 //!
-//! [`jwks`] says who signed a token of somebody else: a person's, or a shared signal.
+//! [`jwks`] says who signed a token of somebody else: a person's, or a shared signal. [`callers`] says who asks something
+//! of the API, by [`tokens`] or by [`oidc`], and `rates` how often; [`roles`] what they may. [`serve`] is the listener.
 
+pub mod callers;
 pub mod jwks;
+pub mod oidc;
+pub mod roles;
+pub mod serve;
+pub mod tokens;
+
+mod rates;
 
 #[cfg(test)]
 mod testing;

@@ -5,7 +5,8 @@
 //! [`decide`] what it says about a session; [`change`] whom a new one touches; [`feed`] how it takes effect;
 //! [`assembly`] keeps the working set that snapshots are taken from, and its journal what must not be forgotten;
 //! [`source`] brings it all in. [`log`] is the order in which a control plane decides, [`transport`] how its word
-//! travels, and [`lease`] how gateways share a budget; [`control`] is that plane. [`linter`] looks at manifests before they are signed.
+//! travels, and [`lease`] how gateways share a budget; [`control`] is that plane. [`local`] is what
+//! listeners for their own machine are made of. [`linter`] looks at manifests before they are signed.
 //!
 //! Relies on `config` for manifests and matching, on `certs` for certificates and on `audit` for events. It
 //! publishes and never knows who subscribes; it opens no connection to any destination.
@@ -45,6 +46,8 @@ pub mod lease;
 pub mod transport;
 
 pub mod control;
+
+pub mod local;
 
 pub mod linter;
 

@@ -1,11 +1,10 @@
 //! What does the admin listener answer when it does not do what was asked? Fixed words, nothing of the request in them.
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+use policy_sync::local::Foreign;
 use serde::Serialize;
-
-use super::names::Foreign;
 
 /// A refusal with a fixed body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,21 +76,6 @@ impl IntoResponse for Refusal {
         let (error, hint) = self.words();
         (self.status(), axum::Json(Body { error, hint })).into_response()
     }
-}
-
-/// The fields that every answer carries: nothing is cached, framed, sniffed or executed.
-pub(super) fn guard(mut response: Response) -> Response {
-    let fields = response.headers_mut();
-    for (name, value) in [
-        (CACHE_CONTROL, "no-store"),
-        (HeaderName::from_static("x-content-type-options"), "nosniff"),
-        (HeaderName::from_static("content-security-policy"), "default-src 'none'; frame-ancestors 'none'"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-        (HeaderName::from_static("referrer-policy"), "no-referrer"),
-    ] {
-        fields.insert(name, HeaderValue::from_static(value));
-    }
-    response
 }
 
 /// Plain text.

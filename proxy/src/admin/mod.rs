@@ -4,12 +4,10 @@
 //! only to its own names, and cannot be reached through the proxy: the screen refuses the gateway's own listeners.
 //! Reading changes nothing; the one change, cutting a session, needs a request that no foreign page can make.
 //!
-//! Relies on [`names`] for whom it answers and on [`bounded`] for how long. Never repeats a request in an answer.
+//! Relies on [`policy_sync::local`] for whom it answers and for how long. Never repeats a request in an answer.
 
 mod answers;
-mod bounded;
 mod health;
-mod names;
 mod policy;
 mod sessions;
 #[cfg(test)]
@@ -23,12 +21,11 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use policy_sync::local::{Bounded, Names, guard};
 use tokio::net::TcpListener;
 
 use crate::gateway::Gateway;
 use answers::Refusal;
-use bounded::Bounded;
-use names::Names;
 
 pub use policy::{ManifestView, PolicyView, RevocationView};
 pub use sessions::{Cut, SessionView, Sessions};
@@ -76,7 +73,7 @@ async fn only_own(State(names): State<Arc<Names>>, request: Request, next: Next)
     } else {
         names.check(request.headers()).map_err(Refusal::from)
     };
-    answers::guard(match meant {
+    guard(match meant {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     })

@@ -1,4 +1,4 @@
-//! How many speak to the admin listener at once, and for how long? A listener whose connections have an end.
+//! How many speak to a local listener at once, and for how long? A listener whose connections have an end.
 //!
 //! hyper by itself waits for ever for a head that never comes. Here a connection has a place among a few and a time by
 //! which it is over, whatever it is doing. A failed accept (out of descriptors, most often) pauses instead of spinning.
@@ -24,13 +24,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A listener with bounds, for `axum::serve`.
 #[derive(Debug)]
-pub(super) struct Bounded {
+pub struct Bounded {
     listener: TcpListener,
     places: Arc<Semaphore>,
 }
 
 impl Bounded {
-    pub(super) fn new(listener: TcpListener) -> Self {
+    /// Accepts from this listener.
+    #[must_use]
+    pub fn new(listener: TcpListener) -> Self {
         Self { listener, places: Arc::new(Semaphore::new(MOST_CONNECTIONS)) }
     }
 }
@@ -45,7 +47,7 @@ impl axum::serve::Listener for Bounded {
             match self.listener.accept().await {
                 Ok((stream, address)) => return (Connection::new(stream, place), address),
                 Err(fault) => {
-                    tracing::warn!(%fault, "the admin listener cannot accept; pausing");
+                    tracing::warn!(%fault, "a local listener cannot accept; pausing");
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -59,7 +61,7 @@ impl axum::serve::Listener for Bounded {
 
 /// A connection that ends by itself.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub struct Connection {
     stream: TcpStream,
     end: Pin<Box<Sleep>>,
     _place: Option<OwnedSemaphorePermit>,

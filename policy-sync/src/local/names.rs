@@ -12,14 +12,14 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 /// The names to which the listener answers.
 #[derive(Debug, Clone)]
-pub(super) struct Names {
+pub struct Names {
     address: IpAddr,
     names: Vec<Name>,
 }
 
 /// Why a request is not meant for this listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Foreign {
+pub enum Foreign {
     /// `Host` is missing, repeated, or not a host.
     Malformed,
     /// `Host` is somebody else.
@@ -30,7 +30,8 @@ pub(super) enum Foreign {
 
 impl Names {
     /// The names of a listener bound to `address`: the address itself and `names`.
-    pub(super) fn new(address: SocketAddr, names: &[Name]) -> Self {
+    #[must_use]
+    pub fn new(address: SocketAddr, names: &[Name]) -> Self {
         Self { address: address.ip().to_canonical(), names: names.to_vec() }
     }
 
@@ -38,7 +39,7 @@ impl Names {
     ///
     /// # Errors
     /// [`Foreign`], when the request is not to be answered.
-    pub(super) fn check(&self, fields: &HeaderMap) -> Result<(), Foreign> {
+    pub fn check(&self, fields: &HeaderMap) -> Result<(), Foreign> {
         let host = only(fields, &http::header::HOST).ok_or(Foreign::Malformed)?;
         let named = Destination::parse_with_default_port(host, 80).map_err(|_| Foreign::Malformed)?;
         if !self.own(named.host()) {
