@@ -32,6 +32,9 @@ pub struct LeaseRequest {
     pub returned: u64,
     /// How many bytes more are asked for, at most.
     pub want: u64,
+    /// Whether the account will not be used again. What it still holds then is spent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closes: bool,
 }
 
 /// What a control plane hands out.

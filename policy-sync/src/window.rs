@@ -11,7 +11,8 @@ mod clock;
 pub use clock::Clock;
 
 /// When budgets are counted from and until: Unix seconds, the end exclusive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Window {
     /// When the window opened.
     pub opened_at: i64,
