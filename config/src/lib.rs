@@ -43,5 +43,5 @@ pub use problems::{Problem, Problems};
 pub use reading::{Format, Source};
 pub use reason::{Reason, UnknownReason};
 pub use rules::{DenyList, Match, RuleIndex, Rules};
-pub use settings::GatewaySettings;
+pub use settings::{ControlSettings, GatewaySettings};
 pub use size::{Limit, MalformedSize, parse_size};

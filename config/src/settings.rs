@@ -1,35 +1,55 @@
-//! The settings of a gateway: one TOML file, every key documented and with its default here.
+//! What each program is told: one TOML file, every key documented and with its default here.
 //!
 //! Each section is a file of its own, which lists its keys ([`SettingDoc`]) and reads them. A key that is absent is read
 //! from the text of its default, by the same code, so the documented default is the one in force. Unknown keys are
 //! refused. A setting that cannot be read never falls back to its default.
 
-use std::sync::LazyLock;
+use std::path::Path;
 
 use crate::problems::Problems;
-use crate::reading::{self, Field, Node, Source, Table, Walk};
+use crate::reading::{self, Field, Source, Walk};
+
+mod reference;
 
 mod audit;
+mod budget;
+mod control;
+mod control_link;
 mod deadlines;
 mod destinations;
 mod dns;
 mod gateway;
+mod jwks;
 mod limits;
 mod listen;
+mod nats;
 mod policy;
+mod signals;
 mod tls;
 mod trust;
 
 pub use audit::{AuditFailure, AuditSettings, AuditSink};
+pub use budget::BudgetSettings;
+pub use control::{
+    ApiSettings, ControlIdentity, ControlKeys, ControlListen, ControlPolicy, ControlSettings, ControlTls,
+    ControlTrust, KeyFile, OidcSettings, Store,
+};
+pub use control_link::{ControlEndpoint, ControlLink};
 pub use deadlines::Deadlines;
 pub use destinations::DestinationSettings;
 pub use dns::DnsSettings;
 pub use gateway::{GatewayIdentity, LogFormat};
 pub use limits::Limits;
 pub use listen::ListenSettings;
+pub use nats::{NatsLink, NatsScheme, NatsServers, NatsSettings, NatsTls};
 pub use policy::{Approval, ApprovalRole, PolicySettings, PolicySource};
+pub use reference::{DefaultValue, Program, REPEATED, SettingDoc, reference, reference_toml};
+pub use signals::{SignalEvent, SignalSettings, SignalTarget, SubjectFormat, SubjectMapping};
 pub use tls::{PacTls, TlsSettings, TlsVersions};
 pub use trust::{IdentityField, TrustSettings};
+
+use policy::NamedSource;
+use reference::{Sections, setting};
 
 /// Everything a gateway is told by its operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +64,8 @@ pub struct GatewaySettings {
     pub trust: TrustSettings,
     /// Where its policy comes from, and how old it may become.
     pub policy: PolicySettings,
+    /// What upload budgets are counted with.
+    pub budget: BudgetSettings,
     /// What nobody may reach, and which internal networks may be reached at all.
     pub destinations: DestinationSettings,
     /// How much at once.
@@ -54,30 +76,6 @@ pub struct GatewaySettings {
     pub dns: DnsSettings,
     /// Where events go.
     pub audit: AuditSettings,
-}
-
-/// What the manual says of one key. The default in force is read from this very text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SettingDoc {
-    /// The table that the key stands in, such as `limits`.
-    pub section: &'static str,
-    /// The key, such as `sessions`.
-    pub key: &'static str,
-    /// What is in force when the key is absent.
-    pub default: DefaultValue,
-    /// What it does, in one line.
-    pub doc: &'static str,
-}
-
-/// What is in force when a key is absent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DefaultValue {
-    /// This value, in TOML.
-    Toml(&'static str),
-    /// Nothing: the key has to be there.
-    Required,
-    /// Nothing: what the key would turn on is off. The text says what happens instead.
-    Absent(&'static str),
 }
 
 impl GatewaySettings {
@@ -95,24 +93,29 @@ impl GatewaySettings {
 
     fn walk(root: Field<'_>, source: &Source) -> Option<Self> {
         let directory = source.directory();
-        let mut sections = Sections { file: root.table()?.or_from(&DEFAULTS) };
+        let mut sections = Sections::of(&root, Program::Gateway)?;
         let gateway = sections.section("gateway").and_then(|section| gateway::read(section, &directory));
         let listen = sections.section("listen").and_then(listen::read);
         let tls = sections.section("tls").and_then(|section| tls::read(section, &directory));
         let trust = sections.section("trust").and_then(|section| trust::read(section, &directory));
         let policy = sections.section("policy").and_then(|section| policy::read(section, &directory));
+        let named = policy.as_ref().map(|policy| policy.0.clone());
+        let source = policy_source(&mut sections, named, tls.as_ref(), &directory);
+        let fleet = policy.as_ref().is_some_and(|policy| policy.0.is_shared());
+        let budget = sections.section("budget").and_then(|section| budget::read(section, fleet));
         let destinations = sections.section("destinations").and_then(destinations::read);
         let limits = sections.section("limits").and_then(limits::read);
         let deadlines = sections.section("deadlines").and_then(deadlines::read);
         let dns = sections.section("dns").and_then(dns::read);
         let audit = sections.section("audit").and_then(|section| audit::read(section, &directory));
-        sections.file.finish();
+        sections.finish();
         Some(Self {
             gateway: gateway?,
             listen: listen?,
             tls: tls?,
             trust: trust?,
-            policy: policy?,
+            policy: policy?.1.from(source?),
+            budget: budget?,
             destinations: destinations?,
             limits: limits?,
             deadlines: deadlines?,
@@ -122,81 +125,40 @@ impl GatewaySettings {
     }
 }
 
-/// Every key of a gateway's settings, by section.
-#[must_use]
-pub fn reference() -> &'static [SettingDoc] {
-    static ALL: LazyLock<Vec<SettingDoc>> = LazyLock::new(|| {
-        [
-            gateway::DOCS,
-            listen::DOCS,
-            tls::DOCS,
-            trust::DOCS,
-            policy::DOCS,
-            destinations::DOCS,
-            limits::DOCS,
-            deadlines::DOCS,
-            dns::DOCS,
-            audit::DOCS,
-        ]
-        .concat()
-    });
-    &ALL
-}
-
-/// A complete settings file with every default, and the explanation of each key above it.
-#[must_use]
-pub fn reference_toml() -> String {
-    let mut text = String::new();
-    let mut section = "";
-    for setting in reference() {
-        if setting.section != section {
-            section = setting.section;
-            text.push_str(&format!("\n[{section}]\n"));
-        }
-        let SettingDoc { key, doc, .. } = setting;
-        text.push_str(&match setting.default {
-            DefaultValue::Toml(value) => format!("# {doc}\n{key} = {value}\n"),
-            DefaultValue::Required => format!("# {doc} Required.\n# {key} =\n"),
-            DefaultValue::Absent(instead) => format!("# {doc} Default: {instead}.\n# {key} =\n"),
-        });
+/// The source that `[policy]` names, with the section that says how to reach it. One that nothing uses is a mistake.
+fn policy_source(
+    sections: &mut Sections<'_>,
+    named: Option<NamedSource>,
+    tls: Option<&TlsSettings>,
+    directory: &Path,
+) -> Option<PolicySource> {
+    let control = sections.optional("control", |section| control_link::read(section, directory));
+    let nats = sections.optional("nats", |section| nats::read_of_gateway(section, directory));
+    let unused = |name: &str, wanted: &str| {
+        let message = format!("the section has no effect: `policy.source` is not {wanted}");
+        sections.refuse::<()>(name, &message, Some("remove the section"));
+    };
+    let named = named?;
+    if matches!(control, Some(Some(_))) && !matches!(named, NamedSource::Control(_)) {
+        unused("control", "control:URL");
     }
-    text.trim_start().to_owned()
-}
-
-/// The defaults as a tree, read once from the reference.
-static DEFAULTS: LazyLock<Node> = LazyLock::new(|| {
-    let source = Source::new("defaults.toml", reference_toml());
-    let walk = Walk::new(&source);
-    let tree = reading::tree(&source, &walk);
-    walk.finish(tree).expect("the defaults are valid TOML, which a test reads").nowhere()
-});
-
-/// The sections of a file, each with its defaults behind it.
-struct Sections<'n> {
-    file: Table<'n>,
-}
-
-impl<'n> Sections<'n> {
-    fn section(&mut self, name: &'static str) -> Option<Table<'n>> {
-        let defaults = match &DEFAULTS.value {
-            reading::Value::Table(sections) => sections.iter().find(|entry| entry.key == name),
-            _ => None,
-        };
-        let section = self.file.optional(name)?.table()?;
-        Some(match defaults {
-            Some(defaults) => section.or_from(&defaults.node),
-            None => section,
-        })
+    if matches!(nats, Some(Some(_))) && !matches!(named, NamedSource::Nats(_)) {
+        unused("nats", "nats:URLS");
     }
-}
-
-const fn setting(
-    section: &'static str,
-    key: &'static str,
-    default: DefaultValue,
-    doc: &'static str,
-) -> SettingDoc {
-    SettingDoc { section, key, default, doc }
+    match named {
+        NamedSource::Dir(path) => Some(PolicySource::Dir(path)),
+        NamedSource::Control(endpoint) => match control? {
+            Some(files) => Some(PolicySource::Control(files.reach(endpoint, tls?))),
+            None => sections.refuse("control", "the section is missing: the source is a control plane", None),
+        },
+        NamedSource::Nats(servers) => match nats? {
+            Some((files, report)) => {
+                let nats = files.reach(servers).or_else(|why| sections.refuse("nats", why, None).ok_or(()));
+                Some(PolicySource::Nats(NatsLink { nats: nats.ok()?, report }))
+            }
+            None => sections.refuse("nats", "the section is missing: reports need `report_key`", None),
+        },
+    }
 }
 
 #[cfg(test)]

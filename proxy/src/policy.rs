@@ -28,7 +28,9 @@ impl PolicyLink {
     /// When the key ring cannot be read, or what must not be forgotten cannot be kept.
     pub fn start(gateway: &Arc<Gateway>) -> anyhow::Result<Self> {
         let settings = gateway.settings.load_full();
-        let PolicySource::Dir(directory) = &settings.policy.source;
+        let PolicySource::Dir(directory) = &settings.policy.source else {
+            anyhow::bail!("policy.source: only dir: can be followed yet");
+        };
         let mut options = DirOptions::new(
             directory,
             settings.gateway.state_dir.join("policy"),

@@ -8,8 +8,8 @@
 
 use std::path::{Path, PathBuf};
 
-use config::settings::{DefaultValue, SettingDoc, reference};
-use config::{GatewaySettings, ManifestDraft, Source};
+use config::settings::{DefaultValue, Program, REPEATED, SettingDoc, reference};
+use config::{ControlSettings, GatewaySettings, ManifestDraft, Source};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is above the crate").to_owned()
@@ -19,61 +19,104 @@ fn text(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|fault| panic!("{path}: {fault}"))
 }
 
+/// The example of a program's settings.
+fn example(program: Program) -> String {
+    text(&format!("deploy/examples/{}", program.file_name()))
+}
+
 #[test]
 fn the_example_settings_are_read() {
-    let source = Source::open(&root().join("deploy/examples/gateway.toml")).unwrap();
-    GatewaySettings::read(&source).unwrap_or_else(|problems| panic!("{problems}"));
+    let source = |program: Program| Source::new(program.file_name(), example(program));
+    GatewaySettings::read(&source(Program::Gateway)).unwrap_or_else(|problems| panic!("{problems}"));
+    ControlSettings::read(&source(Program::Control)).unwrap_or_else(|problems| panic!("{problems}"));
+}
+
+#[test]
+fn what_is_commented_out_in_the_example_of_a_control_plane_is_read_too() {
+    let mut text = example(Program::Control);
+    for (SettingDoc { key, .. }, section) in
+        reference(Program::Control).iter().map(|setting| (setting, setting.section))
+    {
+        text = text.replace(&format!("# {key} = "), &format!("{key} = "));
+        text = text.replace(&format!("# [{section}]"), &format!("[{section}]"));
+        text = text.replace(&format!("# [[{section}]]"), &format!("[[{section}]]"));
+    }
+    assert!(REPEATED.iter().all(|section| text.contains(&format!("\n[[{section}]]"))));
+    let text = text.replace("\"embedded\"", "\"nats:tls://nats.example.org:4222\"");
+    let text = text.replace("\ngateways = ", "\n# gateways = ");
+    let source = Source::new("control.toml", text);
+    ControlSettings::read(&source).unwrap_or_else(|problems| panic!("{problems}"));
 }
 
 #[test]
 fn the_example_settings_hold_every_key_with_its_default() {
-    let example = text("deploy/examples/gateway.toml");
-    let mut section = String::new();
-    let mut lines = Vec::new();
-    for line in example.lines() {
-        match line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-            Some(name) => section = name.to_owned(),
-            None => lines.push(format!("{section}.{}", line.trim_start_matches("# "))),
+    for program in Program::ALL {
+        let example = example(program);
+        let mut section = String::new();
+        let mut lines = Vec::new();
+        for line in example.lines().map(|line| line.trim_start_matches("# ")) {
+            match line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+                Some(name) => section = name.trim_matches(['[', ']']).to_owned(),
+                None => lines.push(format!("{section}.{line}")),
+            }
+        }
+        for SettingDoc { section, key, default, doc } in reference(program) {
+            let shown = match default {
+                DefaultValue::Toml(value) => format!("{section}.{key} = {value}"),
+                DefaultValue::Required | DefaultValue::Absent(_) => format!("{section}.{key} = "),
+            };
+            assert!(lines.iter().any(|line| line.starts_with(&shown)), "not in the example: {shown}");
+            let explained = format!("{section}.{doc}");
+            assert!(
+                lines.iter().any(|line| line.starts_with(&explained)),
+                "not explained: {section}.{key}: {doc}"
+            );
         }
     }
-    for SettingDoc { section, key, default, doc } in reference() {
-        let shown = match default {
-            DefaultValue::Toml(value) => format!("{section}.{key} = {value}"),
-            DefaultValue::Required | DefaultValue::Absent(_) => format!("{section}.{key} = "),
-        };
-        assert!(lines.iter().any(|line| line.starts_with(&shown)), "not in the example: {shown}");
-        let explained = format!("{section}.{doc}");
-        assert!(
-            lines.iter().any(|line| line.starts_with(&explained)),
-            "not explained: {section}.{key}: {doc}"
-        );
+}
+
+/// The part of `docs/defaults.md` that is about a program.
+fn defaults(program: Program) -> String {
+    let page = text("docs/defaults.md");
+    let (gateway, control) =
+        page.split_once("\n# Settings of a control plane").expect("both programs have their part");
+    match program {
+        Program::Gateway => gateway.to_owned(),
+        Program::Control => control.to_owned(),
     }
 }
 
 #[test]
 fn every_setting_is_in_the_table_of_defaults_with_its_default() {
-    let page = text("docs/defaults.md");
-    let mut section = "";
-    let mut rows = Vec::new();
-    for line in page.lines() {
-        match line.strip_prefix("## [").and_then(|line| line.strip_suffix(']')) {
-            Some(name) => section = name,
-            None if line.starts_with("| `") => rows.push((section, line)),
-            None => {}
+    for program in Program::ALL {
+        let page = defaults(program);
+        let mut section = "";
+        let mut rows = Vec::new();
+        for line in page.lines() {
+            match line.strip_prefix("## [").and_then(|line| line.strip_suffix(']')) {
+                Some(name) => section = name,
+                None if line.starts_with("| `") => rows.push((section, line)),
+                None => {}
+            }
         }
+        for SettingDoc { section, key, default, doc } in reference(program) {
+            let default = match default {
+                DefaultValue::Toml(value) => format!("`{value}`"),
+                DefaultValue::Required => "required".into(),
+                DefaultValue::Absent(instead) => (*instead).to_owned(),
+            };
+            let is_it =
+                |(named, row): &&(&str, &str)| named == section && row.starts_with(&format!("| `{key}`"));
+            let (_, row) = rows.iter().find(is_it).unwrap_or_else(|| panic!("no row for {section}.{key}"));
+            assert!(row.contains(&default), "{section}.{key}: {row} lacks {default}");
+            assert!(row.contains(&doc.replace('|', "\\|")), "{section}.{key}: {row} lacks {doc:?}");
+        }
+        assert_eq!(
+            rows.len(),
+            reference(program).len(),
+            "docs/defaults.md lists a setting that does not exist"
+        );
     }
-    for SettingDoc { section, key, default, doc } in reference() {
-        let default = match default {
-            DefaultValue::Toml(value) => format!("`{value}`"),
-            DefaultValue::Required => "required".into(),
-            DefaultValue::Absent(instead) => (*instead).to_owned(),
-        };
-        let is_it = |(named, row): &&(&str, &str)| named == section && row.starts_with(&format!("| `{key}`"));
-        let (_, row) = rows.iter().find(is_it).unwrap_or_else(|| panic!("no row for {section}.{key}"));
-        assert!(row.contains(&default), "{section}.{key}: {row} lacks {default}");
-        assert!(row.contains(&doc.replace('|', "\\|")), "{section}.{key}: {row} lacks {doc:?}");
-    }
-    assert_eq!(rows.len(), reference().len(), "docs/defaults.md lists a setting that does not exist");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::suggest::closest;
-use super::tree::{Entry, Node, Value};
+use super::tree::{Entry, Node, Place, Value};
 use super::walk::{Table, Walk};
 use crate::size::{Limit, MalformedSize};
 
@@ -224,9 +224,20 @@ impl<'n> Field<'n> {
         self.walk.is_full()
     }
 
-    /// Notes that something is wrong with a key that is not there.
-    pub(super) fn refuse_below<T>(&self, key: &str, message: &str) -> Option<T> {
-        self.walk.problem(self.node.at, &self.path_below(key), message, None);
+    /// Notes that something is wrong with a key; without a place of its own, where the table stands.
+    pub(super) fn refuse_below<T>(
+        &self,
+        key: &str,
+        at: Option<Place>,
+        message: &str,
+        help: Option<&str>,
+    ) -> Option<T> {
+        self.walk.problem(
+            at.unwrap_or(self.node.at),
+            &self.path_below(key),
+            message,
+            help.map(str::to_owned),
+        );
         None
     }
 

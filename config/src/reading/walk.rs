@@ -88,6 +88,21 @@ impl<'n> Table<'n> {
         }
     }
 
+    /// Where a key stands, or a key below it by its dotted path; nowhere, when it is only among the defaults.
+    pub(crate) fn place_of(&self, path: &str) -> Option<Place> {
+        let mut entries = self.entries;
+        let mut place = None;
+        for key in path.split('.') {
+            let entry = entries.iter().find(|entry| entry.key == key)?;
+            place = Some(entry.at);
+            entries = match &entry.node.value {
+                Value::Table(below) => below,
+                _ => &[],
+            };
+        }
+        place
+    }
+
     /// The value of a key, if the key is there.
     pub(crate) fn optional(&mut self, key: &'static str) -> Option<Field<'n>> {
         self.known.push(key);
@@ -113,13 +128,18 @@ impl<'n> Table<'n> {
     pub(crate) fn required(&mut self, key: &'static str) -> Option<Field<'n>> {
         let found = self.optional(key);
         if found.is_none() {
-            self.field.refuse_below::<()>(key, "the field is missing");
+            self.refuse_below::<()>(key, "the field is missing", None);
         }
         found
     }
 
     pub(crate) fn refuse<T>(&self, message: &str, help: Option<&str>) -> Option<T> {
         self.field.refuse(message, help)
+    }
+
+    /// Notes that something is wrong with a key, where it stands; where the table stands, if the key is not there.
+    pub(crate) fn refuse_below<T>(&self, key: &str, message: &str, help: Option<&str>) -> Option<T> {
+        self.field.refuse_below(key, self.place_of(key), message, help)
     }
 
     /// Notes every key that was never asked for.

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::control_link::{self, ControlEndpoint, ControlLink};
+use super::nats::{self, NatsLink, NatsServers};
 use super::{DefaultValue, SettingDoc, setting};
 use crate::identifiers::AgentName;
 use crate::reading::{Field, Table};
@@ -12,7 +14,7 @@ pub(super) const DOCS: &[SettingDoc] = &[
         "policy",
         "source",
         DefaultValue::Required,
-        "Where signed manifests and revocations come from: `dir:PATH`, a directory that is watched.",
+        "Where signed manifests and revocations come from: `dir:PATH`, a directory that is watched; `control:URL`, a control plane; `nats:URLS`, a NATS cluster.",
     ),
     setting(
         "policy",
@@ -76,6 +78,46 @@ pub struct PolicySettings {
 pub enum PolicySource {
     /// A directory, watched.
     Dir(PathBuf),
+    /// A control plane, followed over mutual TLS.
+    Control(ControlLink),
+    /// A NATS cluster on which control planes write.
+    Nats(NatsLink),
+}
+
+/// A source by its name alone; how to reach it stands in a section of its own.
+#[derive(Debug, Clone)]
+pub(super) enum NamedSource {
+    Dir(PathBuf),
+    Control(ControlEndpoint),
+    Nats(NatsServers),
+}
+
+impl NamedSource {
+    /// Whether other gateways have the same source, so that there is somebody to count budgets with.
+    pub(super) const fn is_shared(&self) -> bool {
+        match self {
+            Self::Dir(_) => false,
+            Self::Control(_) | Self::Nats(_) => true,
+        }
+    }
+}
+
+/// `[policy]` without its source.
+#[derive(Debug)]
+pub(super) struct Rules {
+    keys: PathBuf,
+    max_staleness: Duration,
+    cut_after: Duration,
+    max_ttl: Duration,
+    allow_report_mode: bool,
+    approval: Vec<Approval>,
+}
+
+impl Rules {
+    pub(super) fn from(self, source: PolicySource) -> PolicySettings {
+        let Self { keys, max_staleness, cut_after, max_ttl, allow_report_mode, approval } = self;
+        PolicySettings { source, keys, max_staleness, cut_after, max_ttl, allow_report_mode, approval }
+    }
 }
 
 /// A second stage of signing.
@@ -96,8 +138,8 @@ pub enum ApprovalRole {
     Security,
 }
 
-pub(super) fn read(mut table: Table<'_>, directory: &Path) -> Option<PolicySettings> {
-    let source = table.required("source").and_then(|field| source(&field, directory));
+pub(super) fn read(mut table: Table<'_>, directory: &Path) -> Option<(NamedSource, Rules)> {
+    let source = table.required("source").and_then(|field| named_source(&field, directory));
     let keys = table.required("keys").and_then(|field| field.path(directory));
     let max_staleness = table.required("max_staleness").and_then(|field| field.duration());
     let cut_after = table.required("cut_after").and_then(|field| {
@@ -109,25 +151,31 @@ pub(super) fn read(mut table: Table<'_>, directory: &Path) -> Option<PolicySetti
     });
     let max_ttl = table.required("max_ttl").and_then(|field| field.duration());
     let allow_report_mode = table.required("allow_report_mode").and_then(|field| field.boolean());
-    let approval = table.required("approval").and_then(|field| field.each(|entry| approval(&entry)));
+    let approval = table.required("approval").and_then(|field| approvals(&field));
     table.finish();
-    Some(PolicySettings {
-        source: source?,
+    let rules = Rules {
         keys: keys?,
         max_staleness: max_staleness?,
         cut_after: cut_after?,
         max_ttl: max_ttl?,
         allow_report_mode: allow_report_mode?,
         approval: approval?,
-    })
+    };
+    Some((source?, rules))
 }
 
-fn source(field: &Field<'_>, directory: &Path) -> Option<PolicySource> {
-    let text = field.line()?;
-    match text.split_once(':') {
-        Some(("dir", path)) if !path.is_empty() => Some(PolicySource::Dir(directory.join(path))),
-        _ => field.refuse("expected dir:PATH", None),
+fn named_source(field: &Field<'_>, directory: &Path) -> Option<NamedSource> {
+    match field.line()?.split_once(':') {
+        Some(("dir", path)) if !path.is_empty() => Some(NamedSource::Dir(directory.join(path))),
+        Some(("control", url)) => control_link::endpoint(field, url).map(NamedSource::Control),
+        Some(("nats", urls)) => nats::servers(field, urls).map(NamedSource::Nats),
+        _ => field.refuse("expected dir:PATH, control:https://HOST:PORT or nats:tls://HOST:PORT", None),
     }
+}
+
+/// Which manifests need further signatures.
+pub(super) fn approvals(field: &Field<'_>) -> Option<Vec<Approval>> {
+    field.each(|entry| approval(&entry))
 }
 
 fn approval(field: &Field<'_>) -> Option<Approval> {

@@ -65,32 +65,130 @@ fn relative_paths_start_from_the_settings_file() {
 }
 
 #[test]
-fn the_reference_is_complete_without_repeats_and_reads_as_settings() {
-    let keys: HashSet<_> = reference().iter().map(|setting| (setting.section, setting.key)).collect();
-    assert_eq!(keys.len(), reference().len());
-    assert!(reference().iter().all(|setting| setting.doc.ends_with('.')));
-    let mut whole = reference_toml();
-    for (missing, value) in [
+fn the_reference_is_complete_without_repeats() {
+    for program in Program::ALL {
+        let keys: HashSet<_> =
+            reference(program).iter().map(|setting| (setting.section, setting.key)).collect();
+        assert_eq!(keys.len(), reference(program).len());
+        assert!(reference(program).iter().all(|setting| setting.doc.ends_with('.')));
+    }
+}
+
+#[test]
+fn the_reference_reads_as_settings_with_any_source() {
+    let required = [
         ("certificate", "\"a\""),
         ("key", "\"a\""),
         ("device_ca", "[\"a\"]"),
         ("trust_domain", "\"example.org\""),
-        ("source", "\"dir:a\""),
         ("keys", "\"a\""),
+        ("ca", "\"a\""),
+        ("report_key", "\"a\""),
+        ("report_key_id", "\"a\""),
+    ];
+    for (source, unused) in [
+        ("dir:a", ["control", "nats"].as_slice()),
+        ("control:https://control.example:7443", &["nats"]),
+        ("nats:tls://nats.example:4222", &["control"]),
     ] {
-        whole = whole.replace(&format!("\n# {missing} =\n"), &format!("\n{missing} = {value}\n"));
+        let mut whole = reference_toml(Program::Gateway);
+        for (missing, value) in required {
+            whole = whole.replace(&format!("\n# {missing} =\n"), &format!("\n{missing} = {value}\n"));
+        }
+        whole = whole.replace("\n# source =\n", &format!("\nsource = \"{source}\"\n"));
+        for section in unused {
+            let (before, rest) = whole.split_once(&format!("[{section}]\n")).expect("the section is there");
+            let (_, after) = rest.split_once("\n[").expect("another section follows");
+            whole = format!("{before}[{after}");
+        }
+        read(&whole).unwrap_or_else(|problems| panic!("{source}: {problems}"));
     }
-    read(&whole).expect("the reference names only keys that are read");
 }
 
 #[test]
 fn every_key_of_the_reference_is_known_to_the_reader() {
-    for setting in reference() {
-        let text = format!("[{}]\n{} = \"\\u0000\"\n", setting.section, setting.key);
-        let problems = read(&text).expect_err("a control character suits no key");
-        let path = format!("{}.{}", setting.section, setting.key);
-        assert!(problems.iter().any(|problem| problem.path == path), "{path}: {problems}");
-        assert!(!problems.to_string().contains("no such field"), "{path}: {problems}");
+    for program in Program::ALL {
+        for SettingDoc { section, key, .. } in reference(program) {
+            let (header, at) = match REPEATED.contains(section) {
+                true => (format!("[[{section}]]"), "[0]"),
+                false => (format!("[{section}]"), ""),
+            };
+            let source = Source::new("a.toml", format!("{header}\n{key} = \"\\u0000\"\n"));
+            let problems = match program {
+                Program::Gateway => GatewaySettings::read(&source).map(drop),
+                Program::Control => ControlSettings::read(&source).map(drop),
+            }
+            .expect_err("a control character suits no key");
+            let path = format!("{section}{at}.{key}");
+            assert!(problems.iter().any(|problem| problem.path == path), "{path}: {problems}");
+            assert!(!problems.to_string().contains("no such field"), "{path}: {problems}");
+        }
+    }
+}
+
+#[test]
+fn a_control_plane_is_reached_with_the_certificate_of_tls_or_another() {
+    let text =
+        LEAST.replace("dir:policy", "control:https://control.example:7443") + "[control]\nca = \"ca.pem\"\n";
+    let settings = read(&text).expect("valid");
+    let PolicySource::Control(link) = settings.policy.source else { panic!("no control plane") };
+    assert_eq!(link.endpoint.to_string(), "https://control.example:7443");
+    assert_eq!(link.ca, Path::new("/etc/portcullis/ca.pem"));
+    assert_eq!((&link.certificate, &link.key), (&settings.tls.certificate, &settings.tls.key));
+    assert!(settings.budget.fleet);
+    let other = read(&(text.clone() + "certificate = \"c.pem\"\nkey = \"c.key\"\n[budget]\nfleet = false\n"));
+    let settings = other.expect("valid");
+    let PolicySource::Control(link) = settings.policy.source else { panic!("no control plane") };
+    assert_eq!(link.key, Path::new("/etc/portcullis/c.key"));
+    assert!(!settings.budget.fleet);
+    for (lines, wrong) in [
+        ("certificate = \"c.pem\"\n", "control.certificate: `certificate` and `key` go together"),
+        ("[nats]\nreport_key = \"a\"\nreport_key_id = \"a\"\n", "13:2: nats: the section has no effect"),
+    ] {
+        let shown = read(&(text.clone() + lines)).expect_err(lines).to_string();
+        assert!(shown.contains(wrong), "{shown}");
+    }
+}
+
+#[test]
+fn a_nats_cluster_is_reached_by_its_urls_and_with_a_key_for_reports() {
+    let section = "[nats]\nca = \"ca.pem\"\nreport_key = \"r.key\"\nreport_key_id = \"gw-1\"\n";
+    let text = LEAST.replace("dir:policy", "nats:tls://a.example:4222,tls://b.example:4222") + section;
+    let PolicySource::Nats(link) = read(&text).expect("valid").policy.source else { panic!("no cluster") };
+    let urls: Vec<_> = link.nats.servers.urls().collect();
+    assert_eq!(urls, ["tls://a.example:4222", "tls://b.example:4222"]);
+    assert_eq!((link.nats.prefix.as_str(), link.report.id.as_str()), ("portcullis", "gw-1"));
+    for (from, to, wrong) in [
+        (section, "", "nats: the section is missing"),
+        ("report_key_id = \"gw-1\"\n", "", "nats.report_key_id: the field is missing"),
+        ("tls://b", "nats://b", "policy.source: some servers are named with TLS and some without"),
+        (":4222,tls://b.example:4222", "", "policy.source: expected nats:tls://HOST:PORT"),
+        ("ca = ", "prefix = \"a.b\"\nca = ", "nats.prefix: expected at most 32 letters"),
+        (
+            "tls://a.example:4222,tls://b.example",
+            "nats://a.example",
+            "nats: `ca` and `certificate` have no effect",
+        ),
+    ] {
+        let shown = read(&text.replace(from, to)).expect_err(wrong).to_string();
+        assert!(shown.contains(wrong), "{wrong}: {shown}");
+    }
+}
+
+#[test]
+fn a_source_without_the_section_that_it_needs_is_refused() {
+    for (source, section, wrong) in [
+        ("control:https://control.example:7443", "", "control: the section is missing"),
+        ("control:http://control.example:7443", "", "policy.source: expected control:https://HOST:PORT"),
+        ("control:https://control.example", "", "policy.source: expected control:https://HOST:PORT"),
+        ("control:https://control.example:7443", "[control]\n", "control.ca: the field is missing"),
+        ("dir:policy", "[control]\nca = \"a\"\n", "control: the section has no effect"),
+        ("dir:policy", "[budget]\nfleet = true\n", "budget.fleet: there is no control plane to count with"),
+        ("http://control.example", "", "policy.source: expected dir:PATH, control:"),
+    ] {
+        let text = LEAST.replace("dir:policy", source) + section;
+        let shown = read(&text).expect_err(wrong).to_string();
+        assert!(shown.contains(wrong), "{source}: {shown}");
     }
 }
 

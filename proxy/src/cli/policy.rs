@@ -33,10 +33,12 @@ pub(crate) fn ring(path: &Path) -> Result<KeyRing, Failure> {
     Ok(KeyRing::parse(source.name(), &String::from_utf8_lossy(source.bytes()))?)
 }
 
-/// The policy directory of a gateway.
-pub(crate) fn directory(settings: &GatewaySettings) -> PathBuf {
-    let PolicySource::Dir(directory) = &settings.policy.source;
-    directory.clone()
+/// The policy directory of a gateway, if it has one.
+pub(crate) fn directory(settings: &GatewaySettings) -> Option<&Path> {
+    match &settings.policy.source {
+        PolicySource::Dir(directory) => Some(directory),
+        PolicySource::Control(_) | PolicySource::Nats(_) => None,
+    }
 }
 
 /// What the settings of a gateway impose on every manifest; the defaults when there are none.

@@ -116,7 +116,10 @@ fn certificate_target(text: &str) -> Result<CertificateTarget, Failure> {
 fn directory(arguments: &Arguments, settings: Option<&GatewaySettings>) -> Result<PathBuf, Failure> {
     match (&arguments.policy, settings) {
         (Some(directory), _) => Ok(directory.clone()),
-        (None, Some(settings)) => Ok(policy::directory(settings)),
+        (None, Some(settings)) => policy::directory(settings).map(Path::to_path_buf).ok_or_else(|| {
+            Failure::usage("this gateway has no policy directory")
+                .help("revoke at its control plane, or name a policy directory with --policy")
+        }),
         (None, None) => Err(Failure::usage("where the policy is kept is not known")
             .help("name the policy directory with --policy, or the gateway's settings with --config")),
     }

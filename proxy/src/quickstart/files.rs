@@ -148,7 +148,7 @@ mod tests {
         let settings = GatewaySettings::read(&Source::open(&place.path("gateway.toml")).unwrap()).unwrap();
         let ring = policy::ring(&settings.policy.keys).unwrap();
         let offline = policy::read(
-            &policy::directory(&settings),
+            policy::directory(&settings).unwrap(),
             &ring,
             &policy_sync::Approvals::default(),
             policy::bounds(Some(&settings)),

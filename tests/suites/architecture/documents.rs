@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use config::settings::{DefaultValue, Program, reference};
 use lab::{Behaviour, Capture, Draft, Lab};
 
 use crate::source::{files, root};
@@ -19,10 +20,10 @@ fn quoted(text: &str) -> BTreeSet<&str> {
 #[test]
 fn every_setting_is_documented_with_its_default() {
     let text = document("defaults.md");
-    for setting in config::settings::reference() {
+    for setting in Program::ALL.into_iter().flat_map(reference) {
         let named = [format!("{}.{}", setting.section, setting.key), setting.key.to_owned()];
         assert!(named.iter().any(|name| quoted(&text).contains(name.as_str())), "{named:?}");
-        if let config::settings::DefaultValue::Toml(value) = setting.default {
+        if let DefaultValue::Toml(value) = setting.default {
             assert!(text.contains(value), "{}.{} = {value}", setting.section, setting.key);
         }
     }
@@ -35,7 +36,7 @@ const SHOWN_ELSEWHERE: [&str; 1] = ["destinations.metadata_override"];
 fn every_setting_is_set_by_a_suite_that_shows_its_effect() {
     let lab = std::fs::read_to_string(root().join("tests/src/settings.rs")).expect("the lab's settings");
     let suites: String = files(&["tests/suites"]).iter().map(|file| file.text.as_str()).collect();
-    for setting in config::settings::reference() {
+    for setting in reference(Program::Gateway) {
         let path = format!("{}.{}", setting.section, setting.key);
         let by_lab = lab.contains(&format!("{} = ", setting.key)) || setting.key == "hosts";
         let shown =
