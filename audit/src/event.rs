@@ -65,6 +65,8 @@ closed_list! {
         CrlUpdated = "control.crl_updated",
         /// A certificate revocation list was offered and refused.
         CrlRefused = "control.crl_refused",
+        /// Something was offered to a control plane and refused.
+        SubmissionRefused = "control.submission_refused",
         /// An operator cut a session by hand.
         SessionCut = "control.session_cut",
         /// The gateway began to serve.
@@ -85,6 +87,12 @@ closed_list! {
         ReloadRefused = "system.reload_refused",
         /// A device did not get past the TLS handshake.
         HandshakeRefused = "system.handshake_refused",
+        /// A gateway has connected to the control plane.
+        GatewayConnected = "system.gateway_connected",
+        /// The last connection of a gateway to the control plane is gone.
+        GatewayLeft = "system.gateway_left",
+        /// The log of policy cannot be written or followed.
+        LogFault = "system.log_fault",
         /// Events were lost before this line; `lost` counts them.
         AuditGap = "system.audit_gap",
         /// The recorder writes again after a failure, or repaired the end of its file.
@@ -141,6 +149,8 @@ pub struct Event {
     pub(crate) target: Option<String>,
     pub(crate) sessions_cut: Option<u64>,
     pub(crate) lost: Option<u64>,
+    pub(crate) actor: Option<String>,
+    pub(crate) log_sequence: Option<u64>,
     pub(crate) detail: Option<String>,
 }
 
@@ -169,6 +179,8 @@ impl Event {
             target: None,
             sessions_cut: None,
             lost: None,
+            actor: None,
+            log_sequence: None,
             detail: None,
         }
     }
@@ -312,6 +324,20 @@ impl Event {
     #[must_use]
     pub const fn lost(mut self, events: u64) -> Self {
         self.lost = Some(events);
+        self
+    }
+
+    /// On whose behalf a control plane acted, or which gateway it was.
+    #[must_use]
+    pub fn actor(mut self, actor: impl Display) -> Self {
+        self.actor = Some(capped(actor));
+        self
+    }
+
+    /// Where it stands in the log of policy.
+    #[must_use]
+    pub const fn log_sequence(mut self, sequence: u64) -> Self {
+        self.log_sequence = Some(sequence);
         self
     }
 

@@ -82,6 +82,10 @@ struct Record<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     lost: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    actor: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_sequence: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
 }
 
@@ -112,6 +116,8 @@ impl<'a> Record<'a> {
             target: event.target.as_deref(),
             sessions_cut: event.sessions_cut,
             lost: event.lost,
+            actor: event.actor.as_deref(),
+            log_sequence: event.log_sequence,
             detail: event.detail.as_deref(),
         }
     }

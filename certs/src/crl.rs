@@ -176,6 +176,41 @@ impl Crl {
     }
 }
 
+/// What a CRL says of itself; whether anybody signed it is another question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CrlSummary {
+    /// DER `Name` of its issuer.
+    pub issuer: Arc<[u8]>,
+    /// The same for people: escaped and capped.
+    pub issuer_text: String,
+    /// Its number; a later one of the same issuer has a higher one.
+    pub number: CrlNumber,
+    /// Unix seconds at which it began to speak.
+    pub this_update: i64,
+    /// Unix seconds at which its successor is due.
+    pub next_update: i64,
+    /// How many certificates are on it.
+    pub entries: usize,
+}
+
+impl CrlSummary {
+    /// Reads one DER CRL of at most `most_entries`. `now` is in Unix seconds.
+    ///
+    /// # Errors
+    /// The faults of [`TrustFault`] that begin with `Crl`, except the signature's.
+    pub fn read(origin: &str, document: &[u8], most_entries: usize, now: i64) -> Result<Self, TrustFault> {
+        let crl = Crl::parse(origin, document, most_entries, now)?;
+        Ok(Self {
+            issuer_text: name_text(&crl.issuer),
+            number: crl.number,
+            this_update: crl.this_update,
+            next_update: crl.next_update,
+            entries: crl.serials.len(),
+            issuer: crl.issuer,
+        })
+    }
+}
+
 /// What stands around the entries.
 struct Header<'a> {
     issuer: &'a [u8],

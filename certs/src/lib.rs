@@ -30,7 +30,7 @@ mod signed;
 mod lab;
 
 pub use certificate::{CertificateId, Serial, VerifiedDevice};
-pub use crl::CrlNumber;
+pub use crl::{CrlNumber, CrlSummary};
 pub use document::Document;
 pub use identity::{IdentityRule, TrustDomain};
 pub use refusal::Refusal;

@@ -107,6 +107,18 @@ impl Assembly {
         Ok(admission)
     }
 
+    /// What [`Assembly::admit`] would say, without doing it. True when it would be new.
+    ///
+    /// # Errors
+    /// As [`Assembly::admit`].
+    pub(crate) fn would_admit(&self, signed: &SignedManifest, now: i64) -> Result<bool, NotAdmitted> {
+        if signed.issued_at > now.saturating_add(CLOCK_SKEW) {
+            return Err(NotAdmitted::FromTheFuture);
+        }
+        let mark = Mark { issued_at: signed.issued_at, digest: signed.digest };
+        Ok(self.compare(signed, mark)?.new)
+    }
+
     fn compare(&self, signed: &SignedManifest, mark: Mark) -> Result<Admission, NotAdmitted> {
         let key = (signed.manifest.agent.clone(), signed.manifest.device.clone());
         let mut new = false;

@@ -1,8 +1,29 @@
-//! The control plane: what decides in which order policy happens, and tells every gateway.
+//! The control plane: decides the order of policy, writes it down, and sees that every gateway follows.
+//!
+//! The log, in reading order: [`plane`] is what others call; `submission` what becomes of a call; [`fault`] why it is
+//! refused; `meaning` what an entry says; `state` what the log comes to; `writing` the one task that appends; `gateways` who
+//! follows, and how far; `heartbeat` says so every second; `snapshots` keep the log short; `metrics` and `telling` what is
+//! counted and recorded.
 //!
 //! [`jwks`] says who signed a token of somebody else: a person's, or a shared signal. [`callers`] says who asks something
 //! of the API, by [`tokens`] or by [`oidc`], and `rates` how often; [`roles`] what they may. [`serve`] is the listener.
 //! [`leases`] is how gateways share a budget.
+//!
+//! Relies on a [`Transport`](crate::transport::Transport) for durability and delivery. A plane has no state of its own: whatever
+//! it holds follows from the log, so any number of planes may share one. It never enforces anything.
+
+pub mod fault;
+pub mod plane;
+
+mod gateways;
+mod heartbeat;
+mod meaning;
+mod metrics;
+mod snapshots;
+mod state;
+mod submission;
+mod telling;
+mod writing;
 
 pub mod callers;
 pub mod jwks;
@@ -14,5 +35,14 @@ pub mod tokens;
 
 mod rates;
 
+pub use fault::{PlaneFault, SubmitFault};
+pub use gateways::{Applied, GatewayStatus};
+pub use metrics::ControlMetrics;
+pub use plane::{Plane, PlaneOptions, RevokeOrder, RevokeWhat, Revoked, Written};
+pub use state::{CrlNote, ManifestNote, RevocationNote, State};
+
 #[cfg(test)]
 mod testing;
+
+#[cfg(test)]
+mod tests;

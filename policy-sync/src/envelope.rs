@@ -161,6 +161,11 @@ impl Envelope {
         self.payload_type
     }
 
+    /// The keys that claim to have signed, whether they did or not.
+    pub(crate) fn claimed_signers(&self) -> Vec<KeyId> {
+        self.signatures.iter().filter_map(|(id, _)| KeyId::new(id)).collect()
+    }
+
     /// The payload although nobody vouches for it: for showing, and for recognising what was verified before.
     #[must_use]
     pub fn unverified_payload(&self) -> &[u8] {

@@ -22,7 +22,8 @@ pub use entry::{Entry, LARGEST_CRL};
 pub use heartbeat::Heartbeat;
 pub use position::Position;
 pub use record::{Record, Sealed};
-pub use snapshot::{Chunks, SnapshotHead, read_chunk};
+pub(crate) use snapshot::CHUNK;
+pub use snapshot::{Chunks, Noted, SnapshotHead, read_chunk, read_noted};
 
 /// Why something that claims to be of the log is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +62,7 @@ fn digest(field: &str, text: &str) -> Result<[u8; 32], LogFault> {
     bytes.ok_or_else(|| LogFault::Payload(format!("`{field}` is not a SHA-256 in hex")))
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     use sha2::Digest as _;
     sha2::Sha256::digest(bytes).into()
 }

@@ -4,6 +4,8 @@
 //! a gateway. Every transport implements both. A transport is trusted with nothing but delivery: whatever is decided
 //! travels signed, and is verified by whoever acts on it. What a transport does answer for is who a gateway is.
 
+pub mod memory;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
@@ -102,6 +104,17 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Writes down a record, if the log still ends right before it.
     fn append<'a>(&'a self, record: &'a Sealed) -> BoxFuture<'a, Result<(), AppendFault>>;
+
+    /// Writes down records that follow each other, as [`Transport::append`] would one by one. When it fails, the first few
+    /// of them may be written down.
+    fn append_all<'a>(&'a self, records: &'a [Sealed]) -> BoxFuture<'a, Result<(), AppendFault>> {
+        Box::pin(async move {
+            for record in records {
+                self.append(record).await?;
+            }
+            Ok(())
+        })
+    }
 
     /// Returns when the log may have grown beyond the sequence `after` through another control plane. May return early.
     fn grown(&self, after: u64) -> BoxFuture<'_, ()>;

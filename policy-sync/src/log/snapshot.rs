@@ -14,7 +14,7 @@ use crate::keys::{KeyRing, SigningKey};
 use crate::target::to_hex;
 
 /// How large a chunk is to become, in bytes; one entry that is larger has a chunk of its own.
-const CHUNK: usize = 512 << 10;
+pub(crate) const CHUNK: usize = 512 << 10;
 
 /// What vouches for the chunks of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,12 +57,52 @@ impl SnapshotHead {
     /// # Errors
     /// [`LogFault`] when its signature, its role or its payload is not in order.
     pub fn open(envelope: &[u8], ring: &KeyRing) -> Result<Self, LogFault> {
-        let payload = open(&Envelope::read(envelope)?, PayloadType::Snapshot, ring)?;
-        let raw: RawHead = serde_json::from_slice(&payload).map_err(payload_fault)?;
+        Self::read(&open(&Envelope::read(envelope)?, PayloadType::Snapshot, ring)?)
+    }
+
+    /// Reads a head whose signature needs no look: one that was verified before.
+    ///
+    /// # Errors
+    /// [`LogFault`] when it is no head.
+    pub fn read_own(envelope: &[u8]) -> Result<Self, LogFault> {
+        Self::read(Envelope::read(envelope)?.unverified_payload())
+    }
+
+    fn read(payload: &[u8]) -> Result<Self, LogFault> {
+        let raw: RawHead = serde_json::from_slice(payload).map_err(payload_fault)?;
         let position =
             Position { epoch: raw.epoch, sequence: raw.sequence, digest: digest("digest", &raw.digest)? };
         let chunks = raw.chunks.iter().map(|text| digest("chunks", text)).collect::<Result<_, _>>()?;
         Ok(Self { position, at: instant("at", &raw.at)?, chunks })
+    }
+}
+
+/// An entry of a snapshot, and where it stood in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noted {
+    /// The sequence of its record.
+    pub sequence: u64,
+    /// When it was written down.
+    pub at: Timestamp,
+    /// Who had it written down.
+    pub by: String,
+    /// What it decides.
+    pub entry: Entry,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawNoted {
+    sequence: u64,
+    at: String,
+    by: String,
+    entry: RawEntry,
+}
+
+impl RawNoted {
+    fn into_noted(self) -> Result<Noted, LogFault> {
+        let Self { sequence, at, by, entry } = self;
+        Ok(Noted { sequence, at: instant("at", &at)?, by, entry: entry.into_entry()? })
     }
 }
 
@@ -77,8 +117,14 @@ impl Chunks {
     ///
     /// # Errors
     /// [`LogFault::Payload`] when the entry's envelope is not JSON.
-    pub fn add(&mut self, entry: &Entry) -> Result<Option<([u8; 32], Bytes)>, LogFault> {
-        serde_json::to_writer(&mut self.open, &RawEntry::of(entry)?).map_err(payload_fault)?;
+    pub fn add(&mut self, noted: &Noted) -> Result<Option<([u8; 32], Bytes)>, LogFault> {
+        let raw = RawNoted {
+            sequence: noted.sequence,
+            at: noted.at.to_string(),
+            by: noted.by.clone(),
+            entry: RawEntry::of(&noted.entry)?,
+        };
+        serde_json::to_writer(&mut self.open, &raw).map_err(payload_fault)?;
         self.open.push(b'\n');
         Ok(if self.open.len() >= CHUNK { self.finish() } else { None })
     }
@@ -90,14 +136,22 @@ impl Chunks {
     }
 }
 
-/// The entries of a chunk.
+/// The entries of a chunk, in the order of the log.
 ///
 /// # Errors
 /// [`LogFault::Payload`] when it is not the chunk of this digest, or holds what is no entry.
 pub fn read_chunk(expected: &[u8; 32], chunk: &[u8]) -> Result<Vec<Entry>, LogFault> {
+    Ok(read_noted(expected, chunk)?.into_iter().map(|noted| noted.entry).collect())
+}
+
+/// The entries of a chunk, in the order of the log, and where they stood in it.
+///
+/// # Errors
+/// As [`read_chunk`].
+pub fn read_noted(expected: &[u8; 32], chunk: &[u8]) -> Result<Vec<Noted>, LogFault> {
     if sha256(chunk) != *expected {
         return Err(LogFault::Payload("the chunk is not the one that the head names".into()));
     }
     let lines = chunk.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    lines.map(|line| serde_json::from_slice::<RawEntry>(line).map_err(payload_fault)?.into_entry()).collect()
+    lines.map(|line| serde_json::from_slice::<RawNoted>(line).map_err(payload_fault)?.into_noted()).collect()
 }

@@ -63,12 +63,14 @@ fn what_no_control_plane_signed_is_not_of_the_log() {
 fn a_snapshot_reads_back_and_a_chunk_is_what_its_digest_says() {
     let control = key("control-1");
     let mut chunks = Chunks::default();
-    for entry in entries() {
-        assert_eq!(chunks.add(&entry).unwrap(), None);
+    for (sequence, entry) in (1..).zip(entries()) {
+        let noted = Noted { sequence, at: Timestamp::UNIX_EPOCH, by: "alice".into(), entry };
+        assert_eq!(chunks.add(&noted).unwrap(), None);
     }
     let (digest, chunk) = chunks.finish().unwrap();
     assert_eq!(chunks.finish(), None);
     assert_eq!(read_chunk(&digest, &chunk).unwrap(), entries());
+    assert_eq!(read_noted(&digest, &chunk).unwrap().last().map(|noted| noted.sequence), Some(5));
     assert!(read_chunk(&[0; 32], &chunk).is_err());
     let position = Position { epoch: 1, sequence: 5, digest: [3; 32] };
     let head = SnapshotHead { position, at: Timestamp::UNIX_EPOCH, chunks: vec![digest] };

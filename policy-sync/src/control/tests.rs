@@ -1,0 +1,1 @@
+//! Tests of the control plane over a log in memory.
