@@ -4,6 +4,7 @@
 //! a gateway. Every transport implements both. A transport is trusted with nothing but delivery: whatever is decided
 //! travels signed, and is verified by whoever acts on it. What a transport does answer for is who a gateway is.
 
+pub mod embedded;
 pub mod memory;
 
 use bytes::Bytes;

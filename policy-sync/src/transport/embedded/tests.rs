@@ -1,0 +1,1 @@
+//! The embedded transport over real sockets.
