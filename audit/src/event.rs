@@ -81,6 +81,8 @@ closed_list! {
         PolicyFresh = "system.policy_fresh",
         /// The policy source could not be read.
         PolicySourceFault = "system.policy_source_fault",
+        /// Something came from the control plane, or in its name, and was not taken.
+        PolicyFrameRefused = "system.policy_frame_refused",
         /// New settings are in force.
         ReloadApplied = "system.reload_applied",
         /// New settings were refused; the old ones stay.

@@ -69,4 +69,5 @@ pub use signed::{
 pub use snapshot::{LiveManifest, PolicyBounds, Snapshot};
 pub use source::SourceFault;
 pub use source::dir::{CrlSink, DirOptions, DirSource};
+pub use source::follow::{FollowOptions, FollowSource};
 pub use target::{CertificateTarget, Target};

@@ -4,8 +4,10 @@
 //! was signed; it cannot forge it, roll it back, or make the gateway forget a revocation.
 
 pub mod dir;
+pub mod follow;
 mod intake;
 mod kept;
+mod memory;
 
 use crate::journal::JournalFault;
 

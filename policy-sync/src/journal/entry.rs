@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::assembly::{Mark, MarkOf};
+use crate::log::Position;
 use crate::revocations::{Revocation, StatementId};
 use crate::signed::{Lift, RawStatement, Statement};
 use crate::target::{Target, from_hex, to_hex};
@@ -22,6 +23,9 @@ pub(crate) enum Entry {
     AgentMark(AgentName, DeviceId, Mark),
     /// A revision that was not reached before this line. The last such line counts.
     Revision(u64),
+    /// How far a log was followed, everything before it kept; none when no log is followed any more. The last such line
+    /// counts.
+    Position(Option<Position>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -31,6 +35,15 @@ enum RawEntry {
     IdMark { id: String, issued: i64, digest: String },
     AgentMark { agent: String, device: String, issued: i64, digest: String },
     Revision(u64),
+    Position(Option<RawPosition>),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPosition {
+    epoch: u64,
+    sequence: u64,
+    digest: String,
 }
 
 impl Entry {
@@ -42,6 +55,11 @@ impl Entry {
                 Self::AgentMark(agent.parse().ok()?, device.parse().ok()?, mark(issued, &digest)?)
             }
             RawEntry::Revision(revision) => Self::Revision(revision),
+            RawEntry::Position(None) => Self::Position(None),
+            RawEntry::Position(Some(RawPosition { epoch, sequence, digest })) => {
+                let digest = from_hex(&digest)?.try_into().ok()?;
+                Self::Position(Some(Position { epoch, sequence, digest }))
+            }
         })
     }
 
@@ -62,6 +80,11 @@ impl Entry {
                 digest: to_hex(&mark.digest),
             },
             Self::Revision(revision) => RawEntry::Revision(*revision),
+            Self::Position(position) => RawEntry::Position(position.map(|position| RawPosition {
+                epoch: position.epoch,
+                sequence: position.sequence,
+                digest: to_hex(&position.digest),
+            })),
         };
         serde_json::to_writer(&mut *buffer, &raw)?;
         buffer.push(b'\n');

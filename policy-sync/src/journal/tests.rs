@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::assembly::Mark;
+use crate::log::Position;
 use crate::signed::{Lift, Statement};
 use crate::target::{CertificateTarget, Target};
 use crate::testing::{device, revocation};
@@ -31,6 +32,8 @@ fn entries() -> Vec<Entry> {
         Entry::IdMark("cm-1".parse().unwrap(), mark),
         Entry::AgentMark("a".parse().unwrap(), device("d"), mark),
         Entry::Revision(u64::MAX),
+        Entry::Position(Some(Position { epoch: 1_768_653_600, sequence: 41, digest: [9; 32] })),
+        Entry::Position(None),
     ];
     statements.chain(others).collect()
 }

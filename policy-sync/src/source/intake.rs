@@ -1,8 +1,8 @@
 //! The one way in for signed policy, whatever transport brings it: verify, admit, publish, remember, report.
 //!
-//! The order matters. A change takes effect first: the snapshot is swapped and enforced. Only then is it written to the
-//! journal and recorded, so that no disk stands between a revocation and the sessions it ends. Runs on the thread of its
-//! source; nothing here waits for a session.
+//! The order matters. A change takes effect first: the snapshot is swapped and enforced. Only then is it recorded and handed
+//! out as what is to be written down, so that no disk stands between a revocation and the sessions it ends. Runs on the
+//! thread of its source; nothing here waits for a session or for a disk, once it is open.
 
 mod outcome;
 
@@ -12,21 +12,24 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use audit::{Event, EventType, Recorder};
+use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::assembly::{Admission, Assembly};
+use crate::assembly::{Admission, Assembly, NotAdmitted};
 use crate::envelope::Envelope;
 use crate::feed::{Feed, Receipt};
 use crate::journal::{Entry, Journal};
 use crate::keys::KeyRing;
+use crate::log::Position;
 use crate::metrics::PolicyMetrics;
-use crate::signed::{Approvals, Statement, verify_manifest, verify_statement};
+use crate::signed::{Approvals, SignedManifest, Statement, verify_manifest, verify_statement};
 use crate::snapshot::{LiveManifest, PolicyBounds};
 use crate::source::SourceFault;
 use crate::source::kept::Kept;
+use crate::source::memory::{FileWork, Memory, Writing};
 use crate::target::to_hex;
 
-pub(crate) use outcome::{Held, Kind, Refused};
+pub(crate) use outcome::{Admitted, Held, Kind, Refused};
 
 /// How many revisions are set aside in the journal at a time, so that publishing need not wait for it.
 const REVISIONS_AHEAD: u64 = 1000;
@@ -34,9 +37,6 @@ const REVISIONS_AHEAD: u64 = 1000;
 const JOURNAL_SLACK: usize = 1000;
 /// Marks of manifest ids younger than this are kept, in seconds, or longer if manifests may live longer.
 const MARKS_KEPT: i64 = 90 * 24 * 60 * 60;
-/// In larger batches, what is kept of manifests is not synced file by file.
-const SYNCED_BATCH: usize = 32;
-
 /// Whose word counts, and for what.
 #[derive(Debug, Clone)]
 pub(crate) struct Authorities {
@@ -46,23 +46,31 @@ pub(crate) struct Authorities {
 
 pub(crate) struct Intake {
     assembly: Assembly,
-    journal: Journal,
-    pub(crate) kept: Kept,
     feed: Arc<Feed>,
     recorder: Recorder,
     pub(crate) metrics: PolicyMetrics,
-    authorities: Authorities,
+    authorities: Arc<Authorities>,
     /// No snapshot has a revision beyond this one.
     revisions: u64,
+    /// How far the log has been followed, if one is.
+    position: Option<Position>,
     batch: Batch,
+}
+
+/// What a publication put in force beside manifests.
+#[derive(Debug, Default)]
+pub(crate) struct Published {
+    /// The statements, in the order in which they came.
+    pub(crate) statements: Vec<Statement>,
+    /// What enforcing all of it did.
+    pub(crate) receipt: Receipt,
 }
 
 /// What happened since the last publication.
 #[derive(Default)]
 struct Batch {
-    entries: Vec<Entry>,
+    writing: Writing,
     statements: Vec<Statement>,
-    held: Vec<([u8; 32], Vec<u8>)>,
     admitted: Vec<Arc<LiveManifest>>,
     gone: Vec<(Arc<LiveManifest>, &'static str)>,
 }
@@ -76,24 +84,25 @@ impl Intake {
         feed: Arc<Feed>,
         recorder: Recorder,
         metrics: PolicyMetrics,
-    ) -> Result<Self, SourceFault> {
+    ) -> Result<(Self, Memory), SourceFault> {
         let mut assembly = Assembly::new(0, bounds);
-        let mut revisions = 0;
-        let journal = Journal::open(state, |entry| match entry {
+        let (mut revisions, mut position) = (0, None);
+        let mut journal = Journal::open(state, |entry| match entry {
             Entry::Statement(statement) => drop(assembly.apply(&statement)),
             Entry::IdMark(id, mark) => assembly.remember_id(id, mark),
             Entry::AgentMark(agent, device, mark) => assembly.remember_agent(agent, device, mark),
             Entry::Revision(revision) => revisions = revision,
+            Entry::Position(reached) => position = reached,
         })?;
         revisions = revisions.max(feed.current().revision);
         assembly.begin_at(revisions);
         let kept = Kept::open(state).map_err(SourceFault::State)?;
-        let batch = Batch::default();
-        let mut intake =
-            Self { assembly, journal, kept, feed, recorder, metrics, authorities, revisions, batch };
-        intake.compact().map_err(SourceFault::State)?;
-        intake.remember();
-        Ok(intake)
+        let (authorities, batch) = (Arc::new(authorities), Batch::default());
+        let mut intake = Self { assembly, feed, recorder, metrics, authorities, revisions, position, batch };
+        intake.compact(&mut journal).map_err(SourceFault::State)?;
+        let mut memory = Memory::new(journal, kept, intake.metrics.clone());
+        memory.write(intake.writing());
+        Ok((intake, memory))
     }
 
     /// Offers the envelope of a manifest. When it is held, it has to be released once.
@@ -104,28 +113,43 @@ impl Intake {
         envelope: &[u8],
         again: bool,
     ) -> Result<Held, Refused> {
-        self.admit(envelope).inspect_err(|refused| {
+        let admitted = self.admit(envelope).inspect_err(|refused| {
             if !(again && refused.passes()) {
-                self.refused(EventType::ManifestRefused, Kind::Manifest, origin, refused);
+                self.refuse_manifest(origin, refused);
             }
-        })
+        });
+        admitted.map(|admitted| admitted.held)
     }
 
-    fn admit(&mut self, envelope: &[u8]) -> Result<Held, Refused> {
+    fn admit(&mut self, envelope: &[u8]) -> Result<Admitted, Refused> {
         let read = Envelope::read(envelope)?;
         let signed = verify_manifest(&read, &self.authorities.ring, &self.authorities.approvals)?;
+        Ok(self.admit_verified(signed, Bytes::copy_from_slice(envelope))?)
+    }
+
+    /// Admits a manifest that was verified under the present authorities, as [`Intake::offer_manifest`] does.
+    pub(crate) fn admit_verified(
+        &mut self,
+        signed: SignedManifest,
+        envelope: Bytes,
+    ) -> Result<Admitted, NotAdmitted> {
         let held = Held { id: signed.manifest.id.clone(), digest: signed.digest };
         let Admission { new, displaced } = self.assembly.admit(signed, Timestamp::now().as_second())?;
-        self.batch.gone.extend(
-            displaced.into_iter().filter(|old| old.digest != held.digest).map(|old| (old, SUPERSEDED)),
-        );
+        let displaced: Vec<_> = displaced.into_iter().filter(|old| old.digest != held.digest).collect();
+        let digests = displaced.iter().map(|old| old.digest).collect();
+        self.batch.gone.extend(displaced.into_iter().map(|old| (old, SUPERSEDED)));
         if let Some(live) = self.assembly.working().manifest(&held.id).filter(|_| new).cloned() {
             let marks = self.assembly.marks_of(&live.manifest);
-            self.batch.entries.extend(marks.into_iter().map(Entry::from));
+            self.batch.writing.entries.extend(marks.into_iter().map(Entry::from));
             self.batch.admitted.push(live);
         }
-        self.batch.held.push((held.digest, envelope.to_vec()));
-        Ok(held)
+        self.file(FileWork::Keep { digest: held.digest, envelope });
+        Ok(Admitted { held, displaced: digests })
+    }
+
+    /// Tells of a manifest that was refused.
+    pub(crate) fn refuse_manifest(&self, origin: &str, refused: &Refused) {
+        self.refused(EventType::ManifestRefused, Kind::Manifest, origin, refused);
     }
 
     /// Gives up a manifest that is no longer at its source.
@@ -147,11 +171,18 @@ impl Intake {
             return Ok(());
         }
         let statement = verify_statement(&read, &self.authorities.ring)?;
-        if self.assembly.apply(&statement) {
-            self.batch.entries.push(Entry::Statement(statement.clone()));
+        self.apply_verified(statement);
+        Ok(())
+    }
+
+    /// Applies a statement that was verified under the present authorities; false when it was applied before.
+    pub(crate) fn apply_verified(&mut self, statement: Statement) -> bool {
+        let new = self.assembly.apply(&statement);
+        if new {
+            self.batch.writing.entries.push(Entry::Statement(statement.clone()));
             self.batch.statements.push(statement);
         }
-        Ok(())
+        new
     }
 
     /// Notes a file that could not even be read.
@@ -172,12 +203,17 @@ impl Intake {
 
     /// Puts other keys and bounds in force for what is offered from now on.
     pub(crate) fn rebound(&mut self, authorities: Authorities, bounds: PolicyBounds) {
-        self.authorities = authorities;
+        self.authorities = Arc::new(authorities);
         self.assembly.rebound(bounds);
     }
 
+    /// Whose word counts at the moment.
+    pub(crate) fn authorities(&self) -> &Arc<Authorities> {
+        &self.authorities
+    }
+
     /// Puts everything offered and released since the last call in force. `noticed` is when the first of it was noticed.
-    pub(crate) fn publish(&mut self, noticed: Instant) {
+    pub(crate) fn publish(&mut self, noticed: Instant) -> Published {
         let mut receipt = Receipt::default();
         while let Some(snapshot) = self.assembly.next_snapshot() {
             match self.feed.publish(snapshot) {
@@ -196,26 +232,16 @@ impl Intake {
             self.metrics.revocations.set(gauge(working.revocations().len()));
         }
         self.report(receipt, noticed);
-    }
-
-    /// Writes down what must not be forgotten. To be called after publishing; also retries what failed before.
-    pub(crate) fn remember(&mut self) {
-        self.keep();
-        self.set_revisions_aside();
-        let entries = std::mem::take(&mut self.batch.entries);
-        if let Err(fault) = self.journal.append(entries) {
-            tracing::error!(%fault, "the policy journal cannot be written; a restart would forget the latest revocations");
-        }
-        self.metrics.journal_behind.set(i64::from(self.journal.behind()));
+        Published { statements: std::mem::take(&mut self.batch.statements), receipt }
     }
 
     fn report(&mut self, receipt: Receipt, noticed: Instant) {
         let revision = self.assembly.working().revision;
         let mut receipt = Some(receipt);
-        for statement in self.batch.statements.drain(..) {
+        for statement in &self.batch.statements {
             // What one publication cut is told once, with the first of its statements.
             let cut = receipt.take().unwrap_or_default();
-            let (event_type, reason) = match &statement {
+            let (event_type, reason) = match statement {
                 Statement::Revoke(revocation) => (EventType::Revoked, &revocation.reason),
                 Statement::Lift(lift) => (EventType::Lifted, &lift.reason),
             };
@@ -226,20 +252,46 @@ impl Intake {
         for live in self.batch.admitted.drain(..) {
             self.recorder.record(about(EventType::ManifestAccepted, &live).revision(revision));
         }
-        for (live, why) in self.batch.gone.iter().filter(|(live, _)| !self.is_live(live)) {
-            self.recorder.record(about(EventType::ManifestWithdrawn, live).revision(revision).detail(why));
+        for (live, why) in std::mem::take(&mut self.batch.gone) {
+            if !self.is_live(&live) {
+                self.recorder
+                    .record(about(EventType::ManifestWithdrawn, &live).revision(revision).detail(why));
+                self.file(FileWork::Drop { digest: live.digest });
+            }
         }
     }
 
-    /// Brings the last good policy on disk up to date.
-    fn keep(&mut self) {
-        let (held, gone) = (std::mem::take(&mut self.batch.held), std::mem::take(&mut self.batch.gone));
-        let durable = held.len() <= SYNCED_BATCH;
-        let gone = gone.iter().filter(|(live, _)| !self.is_live(live));
-        let dropped = gone.map(|(live, _)| self.kept.drop_manifest(&live.digest));
-        let kept = held.iter().map(|(digest, envelope)| self.kept.keep_manifest(digest, envelope, durable));
-        for fault in dropped.chain(kept).filter_map(Result::err) {
-            tracing::error!(%fault, "the last good policy on disk is not up to date");
+    /// What has to be written down of everything since the last call. To be called after publishing.
+    pub(crate) fn writing(&mut self) -> Writing {
+        self.set_revisions_aside();
+        std::mem::take(&mut self.batch.writing)
+    }
+
+    /// Has something done to the files that are kept.
+    pub(crate) fn file(&mut self, work: FileWork) {
+        self.batch.writing.files.push(work);
+    }
+
+    /// Has it written down when the source was last heard of.
+    pub(crate) fn heard(&mut self, at: Timestamp) {
+        self.batch.writing.fresh = Some(at);
+    }
+
+    /// How far the log has been followed, if one is.
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.position
+    }
+
+    /// Notes how far the log has been followed with everything until now.
+    pub(crate) fn reached(&mut self, position: Position) {
+        self.position = Some(position);
+        self.batch.writing.position = Some(position);
+    }
+
+    /// Notes that what is held from now on is not what a log came to.
+    pub(crate) fn leave_log(&mut self) {
+        if self.position.take().is_some() {
+            self.batch.writing.entries.push(Entry::Position(None));
         }
     }
 
@@ -249,13 +301,13 @@ impl Intake {
         live.is_some_and(|live| live.digest == manifest.digest)
     }
 
-    /// Drops what is kept of manifests that are not live any more.
-    pub(crate) fn prune(&self) {
-        let live: std::collections::HashSet<_> =
-            self.assembly.working().manifests().map(|live| to_hex(&live.digest)).collect();
-        if let Err(fault) = self.kept.retain(|digest| live.contains(digest)) {
-            tracing::error!(%fault, "the last good policy on disk is not up to date");
-        }
+    /// The digests, in hex, of every manifest that is live.
+    pub(crate) fn live(&self) -> std::collections::HashSet<String> {
+        self.assembly.working().manifests().map(|live| to_hex(&live.digest)).collect()
+    }
+
+    pub(crate) fn revision(&self) -> u64 {
+        self.assembly.working().revision
     }
 
     pub(crate) fn feed(&self) -> &Feed {
@@ -266,36 +318,37 @@ impl Intake {
         &self.recorder
     }
 
-    /// Leaves the journal so that the next start goes on with the very next revision.
-    pub(crate) fn close(&mut self) {
-        self.batch.entries.push(Entry::Revision(self.assembly.working().revision));
-        self.remember();
+    /// What leaves the journal so that the next start goes on with the very next revision.
+    pub(crate) fn close(&mut self) -> Writing {
+        let mut writing = self.writing();
+        writing.entries.push(Entry::Revision(self.revision()));
+        writing
     }
 
     fn set_revisions_aside(&mut self) {
         let reached = self.assembly.working().revision;
         if self.revisions < reached + REVISIONS_AHEAD / 2 {
             self.revisions = reached + REVISIONS_AHEAD;
-            self.batch.entries.push(Entry::Revision(self.revisions));
+            self.batch.writing.entries.push(Entry::Revision(self.revisions));
         }
     }
 
     /// Rewrites the journal when most of it is outdated.
-    fn compact(&mut self) -> io::Result<()> {
+    fn compact(&self, journal: &mut Journal) -> io::Result<()> {
         let longest_life =
             i64::try_from(self.assembly.working().bounds().max_ttl.as_secs()).unwrap_or(i64::MAX);
         let oldest = Timestamp::now().as_second().saturating_sub(longest_life.max(MARKS_KEPT));
         let revocations = self.assembly.working().revocations();
         let needed = revocations.len() + self.assembly.lifts().count() + self.assembly.marks(oldest).count();
-        if self.journal.len() <= 2 * needed + JOURNAL_SLACK {
+        if journal.len() <= 2 * needed + JOURNAL_SLACK {
             return Ok(());
         }
         let lifted = self.assembly.lifts().map(|(id, target)| Entry::lifted(*id, target.clone()));
         let in_force = revocations.iter().map(|revocation| Entry::from(revocation.as_ref()));
         let marks = self.assembly.marks(oldest).map(Entry::from);
-        let entries: Vec<_> =
-            lifted.chain(in_force).chain(marks).chain([Entry::Revision(self.revisions)]).collect();
-        self.journal.rewrite(entries)
+        let last = [Entry::Revision(self.revisions), Entry::Position(self.position)];
+        let entries: Vec<_> = lifted.chain(in_force).chain(marks).chain(last).collect();
+        journal.rewrite(entries)
     }
 }
 

@@ -1,9 +1,11 @@
 //! The last good policy on disk: what the gateway starts from when its source is away.
 //!
 //! Envelopes are kept as they were received and verified again when they are read, so these files need no trust. Beside them
-//! stands when the source was last heard of, for the policy is as stale as it is.
+//! stands when the source was last heard of, for the policy is as stale as it is. Whoever follows a log also keeps here
+//! what the log holds but this gateway's key ring does not admit (`parked`), and the chunks of a snapshot that is on its
+//! way (`chunks`).
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,14 +15,16 @@ use jiff::Timestamp;
 
 use crate::envelope::LARGEST_ENVELOPE;
 use crate::files;
-use crate::target::to_hex;
+use crate::target::{from_hex, to_hex};
 
 /// How often the moment of freshness is written down.
 const FRESH_EVERY: Duration = Duration::from_secs(5);
 /// The largest CRL that is kept, in bytes.
 const LARGEST_CRL: usize = 256 << 20;
+/// The largest chunk of a snapshot, in bytes.
+const LARGEST_CHUNK: usize = 16 << 20;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Kept {
     directory: PathBuf,
     fresh_written: Option<Instant>,
@@ -28,7 +32,7 @@ pub(crate) struct Kept {
 
 impl Kept {
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
-        for part in ["manifests", "crls"] {
+        for part in ["manifests", "crls", "parked", "chunks"] {
             fs::create_dir_all(directory.join(part))?;
         }
         Ok(Self { directory: directory.to_owned(), fresh_written: None })
@@ -42,10 +46,7 @@ impl Kept {
 
     /// Drops the envelope of a manifest that is no longer live.
     pub(crate) fn drop_manifest(&self, digest: &[u8; 32]) -> io::Result<()> {
-        match fs::remove_file(self.manifest(digest)) {
-            Err(fault) if fault.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        }
+        remove(&self.manifest(digest))
     }
 
     /// Drops every envelope except these.
@@ -66,6 +67,12 @@ impl Kept {
             .collect())
     }
 
+    /// The digests of every envelope that is kept.
+    pub(crate) fn manifest_digests(&self) -> io::Result<Vec<[u8; 32]>> {
+        let files = self.list("manifests")?.into_iter();
+        Ok(files.filter_map(|(name, _)| from_hex(name.trim_end_matches(".json"))?.try_into().ok()).collect())
+    }
+
     /// Keeps a CRL. One that is visibly not whole does not take the place of the one before it.
     pub(crate) fn keep_crl(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let path = self.directory.join("crls").join(name);
@@ -82,20 +89,79 @@ impl Kept {
         Ok(files.filter_map(read).collect())
     }
 
-    /// Notes that the source was heard of just now; written down every few seconds.
-    pub(crate) fn stamp_fresh(&mut self) -> io::Result<()> {
+    /// Keeps an envelope that is not admitted for now.
+    pub(crate) fn park(&self, digest: &[u8; 32], envelope: &[u8]) -> io::Result<()> {
+        files::replace(&self.parked_file(digest), envelope, 0o600, true)
+    }
+
+    /// Drops an envelope that was parked.
+    pub(crate) fn unpark(&self, digest: &[u8; 32]) -> io::Result<()> {
+        remove(&self.parked_file(digest))
+    }
+
+    /// The digests of every envelope that is parked.
+    pub(crate) fn parked(&self) -> io::Result<Vec<[u8; 32]>> {
+        let files = self.list("parked")?.into_iter();
+        Ok(files.filter_map(|(name, _)| from_hex(name.trim_end_matches(".json"))?.try_into().ok()).collect())
+    }
+
+    /// The envelope of this digest, kept or parked.
+    pub(crate) fn envelope(&self, digest: &[u8; 32]) -> io::Result<Vec<u8>> {
+        let kept = files::read(&self.manifest(digest), LARGEST_ENVELOPE);
+        kept.or_else(|_| files::read(&self.parked_file(digest), LARGEST_ENVELOPE)).map(|(bytes, _)| bytes)
+    }
+
+    /// Keeps a chunk of a snapshot.
+    pub(crate) fn keep_chunk(&self, digest: &[u8; 32], chunk: &[u8]) -> io::Result<()> {
+        files::replace(&self.chunk_file(digest), chunk, 0o600, false)
+    }
+
+    /// A chunk of a snapshot, if it is kept. Whoever reads it compares its digest.
+    pub(crate) fn chunk(&self, digest: &[u8; 32]) -> Option<Vec<u8>> {
+        files::read(&self.chunk_file(digest), LARGEST_CHUNK).ok().map(|(bytes, _)| bytes)
+    }
+
+    /// Drops every chunk.
+    pub(crate) fn drop_chunks(&self) -> io::Result<()> {
+        self.list("chunks")?.iter().try_for_each(|(_, path)| remove(path))
+    }
+
+    /// Has everything that was written so far reach the disk.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(File::open(&self.directory)?)?)
+    }
+
+    /// Has what was dropped so far stay away.
+    pub(crate) fn sync_dropped(&self) -> io::Result<()> {
+        ["manifests", "parked"].iter().try_for_each(|part| File::open(self.directory.join(part))?.sync_all())
+    }
+
+    /// Notes that the source was heard of at this moment; written down every few seconds.
+    pub(crate) fn stamp_fresh(&mut self, at: Timestamp) -> io::Result<()> {
         if self.fresh_written.is_some_and(|at| at.elapsed() < FRESH_EVERY) {
             return Ok(());
         }
         self.fresh_written = Some(Instant::now());
-        files::replace(&self.directory.join("fresh"), Timestamp::now().to_string().as_bytes(), 0o600, false)
+        files::replace(&self.directory.join("fresh"), at.to_string().as_bytes(), 0o600, false)
     }
 
-    /// How long ago the source was last heard of, as far as was written down. A moment in the future counts as never.
-    pub(crate) fn age(&self) -> Option<Duration> {
+    /// When the source was last heard of, as far as was written down.
+    pub(crate) fn fresh(&self) -> Option<Timestamp> {
         let (text, _) = files::read(&self.directory.join("fresh"), 64).ok()?;
-        let fresh: Timestamp = std::str::from_utf8(&text).ok()?.parse().ok()?;
-        Timestamp::now().duration_since(fresh).try_into().ok()
+        std::str::from_utf8(&text).ok()?.parse().ok()
+    }
+
+    /// How long ago that was at `now`. A moment in the future counts as never.
+    pub(crate) fn age(&self, now: Timestamp) -> Option<Duration> {
+        now.duration_since(self.fresh()?).try_into().ok()
+    }
+
+    fn parked_file(&self, digest: &[u8; 32]) -> PathBuf {
+        self.directory.join("parked").join(format!("{}.json", to_hex(digest)))
+    }
+
+    fn chunk_file(&self, digest: &[u8; 32]) -> PathBuf {
+        self.directory.join("chunks").join(to_hex(digest))
     }
 
     fn manifest(&self, digest: &[u8; 32]) -> PathBuf {
@@ -111,6 +177,13 @@ impl Kept {
             }
         }
         Ok(files)
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 
@@ -155,10 +228,11 @@ mod tests {
     fn a_moment_of_freshness_in_the_future_counts_as_never() {
         let directory = tempfile::tempdir().unwrap();
         let mut kept = Kept::open(directory.path()).unwrap();
-        assert_eq!(kept.age(), None);
-        kept.stamp_fresh().unwrap();
-        assert!(kept.age().unwrap() < Duration::from_secs(60));
+        let now = Timestamp::now();
+        assert_eq!(kept.age(now), None);
+        kept.stamp_fresh(now).unwrap();
+        assert!(kept.age(now).unwrap() < Duration::from_secs(60));
         fs::write(directory.path().join("fresh"), "2999-01-01T00:00:00Z").unwrap();
-        assert_eq!(kept.age(), None);
+        assert_eq!(kept.age(now), None);
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use audit::{Event, EventType};
 use certs::Document;
+use jiff::Timestamp;
 
 use super::CrlSink;
 use super::folder::{Folder, Seen, Standing};
@@ -18,6 +19,7 @@ use super::watch::{Wake, Watch};
 use crate::files;
 use crate::snapshot::PolicyBounds;
 use crate::source::intake::{Authorities, Held, Intake, Kind};
+use crate::source::memory::Memory;
 
 /// How many files are read between two publications at most.
 const LARGEST_BATCH: usize = 256;
@@ -27,6 +29,7 @@ const ONE_BY_ONE: usize = 16;
 pub(super) struct Worker {
     folders: [Folder; 3],
     intake: Intake,
+    memory: Memory,
     watch: Watch,
     crls: CrlSink,
     /// What is held from the last good policy until the directory has been read once.
@@ -48,15 +51,31 @@ struct Due {
 }
 
 impl Worker {
-    pub(super) fn new(directory: &Path, intake: Intake, watch: Watch, crls: CrlSink) -> Self {
+    pub(super) fn new(
+        directory: &Path,
+        (intake, memory): (Intake, Memory),
+        watch: Watch,
+        crls: CrlSink,
+    ) -> Self {
         let folders = Kind::ALL.map(|kind| Folder::new(directory, kind));
         let provisional = Vec::new();
-        Self { folders, intake, watch, crls, provisional, up: None, pruned: false, crls_changed: true }
+        Self {
+            folders,
+            intake,
+            memory,
+            watch,
+            crls,
+            provisional,
+            up: None,
+            pruned: false,
+            crls_changed: true,
+        }
     }
 
     /// The first reading: the directory, or the last good policy when it is away.
     pub(super) fn begin(&mut self) {
         let began = Instant::now();
+        self.intake.leave_log();
         self.watch.refresh();
         let changed = self.look_at_everything(true);
         if self.up == Some(false) {
@@ -68,7 +87,7 @@ impl Worker {
         }
         self.take_over_crls();
         self.intake.publish(began);
-        self.intake.remember();
+        self.remember();
         self.settle();
     }
 
@@ -93,7 +112,11 @@ impl Worker {
             }
             self.apply(&files.into_iter().collect::<Vec<_>>(), noticed);
         }
-        self.intake.close();
+        self.memory.write(self.intake.close());
+    }
+
+    fn remember(&mut self) {
+        self.memory.write(self.intake.writing());
     }
 
     fn rebound(&mut self, authorities: Authorities, bounds: PolicyBounds) {
@@ -201,12 +224,12 @@ impl Worker {
             }
             self.take_over_crls();
             self.intake.publish(noticed);
-            self.intake.remember();
+            self.remember();
         }
         if files.is_empty() {
             // A reload, or what could not be written before.
             self.intake.publish(noticed);
-            self.intake.remember();
+            self.remember();
         }
         self.settle();
     }
@@ -263,7 +286,7 @@ impl Worker {
             },
             Kind::Crl => {
                 self.crls_changed = true;
-                if let Err(fault) = self.intake.kept.keep_crl(name, bytes) {
+                if let Err(fault) = self.memory.kept.keep_crl(name, bytes) {
                     tracing::error!(%fault, name, "a CRL is not kept; a restart without the source would not know it");
                 }
                 Standing::Taken
@@ -282,7 +305,7 @@ impl Worker {
             Some(Document::new(format!("crls/{name}"), bytes))
         });
         let mut documents: Vec<_> = present.collect();
-        let kept = self.intake.kept.crls().unwrap_or_else(|fault| {
+        let kept = self.memory.kept.crls().unwrap_or_else(|fault| {
             tracing::error!(%fault, "the CRLs that were kept cannot be read");
             Vec::new()
         });
@@ -296,7 +319,7 @@ impl Worker {
 
     /// Holds the manifests of the last good policy until the directory can be read.
     fn fall_back(&mut self) {
-        let kept = self.intake.kept.manifests().unwrap_or_else(|fault| {
+        let kept = self.memory.kept.manifests().unwrap_or_else(|fault| {
             tracing::error!(%fault, "the last good policy cannot be read");
             Vec::new()
         });
@@ -304,7 +327,7 @@ impl Worker {
             self.provisional
                 .extend(self.intake.offer_manifest(&format!("kept:{name}"), &envelope, false).ok());
         }
-        if let Some(age) = self.intake.kept.age() {
+        if let Some(age) = self.memory.kept.age(Timestamp::now()) {
             self.intake.feed().set_age(age);
         }
         tracing::warn!(manifests = self.provisional.len(), "started from the last good policy");
@@ -323,13 +346,21 @@ impl Worker {
             self.intake.release(&held);
         }
         self.intake.publish(Instant::now());
-        self.intake.remember();
+        self.remember();
         if !std::mem::replace(&mut self.pruned, true) {
-            self.intake.prune();
+            self.prune();
         }
         self.intake.feed().stamp_fresh();
-        if let Err(fault) = self.intake.kept.stamp_fresh() {
+        if let Err(fault) = self.memory.kept.stamp_fresh(Timestamp::now()) {
             tracing::error!(%fault, "the age of the policy is not written down");
+        }
+    }
+
+    /// Drops what is kept of manifests that are not live any more.
+    fn prune(&self) {
+        let live = self.intake.live();
+        if let Err(fault) = self.memory.kept.retain(|digest| live.contains(digest)) {
+            tracing::error!(%fault, "the last good policy on disk is not up to date");
         }
     }
 }

@@ -34,6 +34,13 @@ pub(crate) struct Held {
     pub(crate) digest: [u8; 32],
 }
 
+/// A manifest that is held now, and the payloads whose place it took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Admitted {
+    pub(crate) held: Held,
+    pub(crate) displaced: Vec<[u8; 32]>,
+}
+
 /// Why something that was offered changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
