@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use certs::{CrlNumber, Document, crl_claims};
+use certs::{CRL_MAX_ENTRIES, CrlSummary, Document, TrustFault};
 use config::ManifestId;
 use sha2::{Digest as _, Sha256};
 
@@ -211,12 +211,15 @@ impl Holdings {
     }
 
     fn take_crl(&mut self, intake: &mut Intake, der: &Bytes) {
-        let Some((issuer, number)) = crl_claims(der) else {
-            intake.unreadable(Kind::Crl, "log", &std::io::Error::other("it is no numbered CRL"));
-            return;
+        let summary = match summary(der) {
+            Ok(summary) => summary,
+            Err(fault) => {
+                return intake.unreadable(Kind::Crl, "log", &std::io::Error::other(fault.to_string()));
+            }
         };
-        let name = format!("{}.crl", to_hex(&issuer));
-        if self.crls.get(&name).and_then(|crl| number_of(crl)).is_some_and(|known| known > number) {
+        let name = format!("{}.crl", to_hex(&Sha256::digest(&summary.issuer)));
+        let known = self.crls.get(&name).and_then(|crl| self::summary(&crl.bytes).ok());
+        if known.is_some_and(|known| known.number > summary.number) {
             return;
         }
         let document = Document::new(format!("log:{name}"), der.to_vec());
@@ -233,8 +236,9 @@ impl Holdings {
     }
 }
 
-fn number_of(crl: &Document) -> Option<CrlNumber> {
-    crl_claims(&crl.bytes).map(|(_, number)| number)
+/// What a CRL says of itself. Whether its time has come is for the trust to say, which is asked again and again.
+fn summary(der: &[u8]) -> Result<CrlSummary, TrustFault> {
+    CrlSummary::read("the crl", der, CRL_MAX_ENTRIES, i64::MAX)
 }
 
 /// The digest of the payload; that of everything when it is no envelope.

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::envelope::Envelope;
 use crate::keys::{KeyRing, Role, SigningKey, TrustedKey};
-use crate::log::{Chunks, Entry, Heartbeat, Position, Record, SnapshotHead};
+use crate::log::{Chunks, Entry, Heartbeat, Noted, Position, Record, SnapshotHead};
 use crate::signed::{sign_lift, sign_manifest, sign_revocation};
 use crate::target::Target;
 use crate::testing::{Draft, device, key};
@@ -130,7 +130,9 @@ impl Plane {
     pub(super) fn snapshot_of(&self, entries: &[Entry]) -> (Bytes, HashMap<[u8; 32], Bytes>) {
         let cut = |entry: &Entry| {
             let mut chunks = Chunks::default();
-            assert_eq!(chunks.add(entry).unwrap(), None);
+            let noted =
+                Noted { sequence: 1, at: Timestamp::UNIX_EPOCH, by: "test".into(), entry: entry.clone() };
+            assert_eq!(chunks.add(&noted).unwrap(), None);
             chunks.finish().unwrap()
         };
         let chunks: Vec<_> = entries.iter().map(cut).collect();
