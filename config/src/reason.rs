@@ -86,6 +86,7 @@ reasons! {
     PolicyStale = "policy_stale", "The gateway has lost its policy feed and opens no new sessions.";
     NoPolicy = "no_policy", "The gateway has no policy yet.";
     AuditUnavailable = "audit_unavailable", "The gateway cannot record what it would allow, so it allows nothing.";
+    BudgetUnavailable = "budget_unavailable", "Whether the upload limit still has room cannot be asked for: retry later.";
     InternalFault = "internal_fault", "Something failed inside the gateway.";
 
     // Upstream.

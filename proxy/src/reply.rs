@@ -161,9 +161,12 @@ pub fn answer(reason: Reason) -> (StatusCode, &'static str) {
         R::SessionLimitReached | R::RateLimited | R::ConnectionLimitReached => {
             (StatusCode::TOO_MANY_REQUESTS, "connection_limit_reached")
         }
-        R::Draining | R::PolicyStale | R::NoPolicy | R::AuditUnavailable | R::InternalFault => {
-            (StatusCode::SERVICE_UNAVAILABLE, "proxy_internal_response")
-        }
+        R::Draining
+        | R::PolicyStale
+        | R::NoPolicy
+        | R::AuditUnavailable
+        | R::BudgetUnavailable
+        | R::InternalFault => (StatusCode::SERVICE_UNAVAILABLE, "proxy_internal_response"),
         R::DnsFailed | R::DnsRefused => (StatusCode::BAD_GATEWAY, "dns_error"),
         R::DnsTimeout => (StatusCode::GATEWAY_TIMEOUT, "dns_timeout"),
         R::ConnectionRefused => (StatusCode::BAD_GATEWAY, "connection_refused"),

@@ -13,9 +13,11 @@ mod share;
 mod terms;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use config::{Limit, Reason};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
@@ -38,6 +40,8 @@ const ATTEMPTS: usize = 32;
 const QUEUES: usize = 64;
 /// How long after its end a window is remembered, in seconds, for control planes whose clocks are slow.
 const AFTERLIFE: i64 = 600;
+/// How often such windows are looked for.
+const FORGET_EVERY: Duration = Duration::from_secs(600);
 
 /// Why nothing is handed out, although something may be left.
 #[derive(Debug, thiserror::Error)]
@@ -173,6 +177,18 @@ impl Leases {
             }
         }
         Ok(forgotten)
+    }
+
+    /// Forgets ended budgets now and then, until it is aborted.
+    pub async fn forget_on(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(FORGET_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Err(fault) = self.forget_ended(Timestamp::now().as_second()).await {
+                tracing::warn!(%fault, "budgets of ended windows are still kept");
+            }
+        }
     }
 
     async fn read<T: DeserializeOwned>(

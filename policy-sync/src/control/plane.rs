@@ -12,6 +12,7 @@ use audit::Recorder;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use config::Limit;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use prometheus::Registry;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 use super::fault::{PlaneFault, SubmitFault};
 use super::gateways::{Applied, GatewayStatus, Gateways};
 use super::heartbeat::{self, Pulse};
+use super::leases::{LeaseMetrics, Leases};
 use super::meaning::{Authorities, Meaning};
 use super::metrics::ControlMetrics;
 use super::state::State;
@@ -57,6 +59,8 @@ pub struct PlaneOptions {
     pub approvals: Approvals,
     /// What the settings impose; only the longest life of a manifest matters here.
     pub bounds: PolicyBounds,
+    /// What all sessions of a manifest may upload when it is silent.
+    pub silent_upload: Limit,
     /// Whether to found a new epoch: after the log was restored from a backup, while no other control plane runs.
     pub new_epoch: bool,
     /// Where events go.
@@ -68,6 +72,7 @@ pub struct PlaneOptions {
 /// A running control plane. Dropping it ends its tasks; the log stays.
 pub struct Plane {
     inner: Arc<Inner>,
+    leases: Arc<Leases>,
     tasks: Vec<AbortHandle>,
 }
 
@@ -145,6 +150,9 @@ impl Plane {
             }
         }
         let metrics = ControlMetrics::register(&options.registry)?;
+        let now = Timestamp::now().as_second();
+        let counted = LeaseMetrics::register(&options.registry)?;
+        let leases = Arc::new(Leases::new(Arc::clone(&transport), options.silent_upload, now, counted));
         let mut state = snapshots::replay(&*transport, &ring, &control, options.bounds).await?;
         if options.new_epoch {
             snapshots::found_anew(&*transport, &control, &mut state).await?;
@@ -178,8 +186,9 @@ impl Plane {
             tokio::spawn(writing::run(inner.clone(), asked)).abort_handle(),
             tokio::spawn(heartbeat::run(inner.clone())).abort_handle(),
             tokio::spawn(snapshots::run(inner.clone())).abort_handle(),
+            tokio::spawn(Arc::clone(&leases).forget_on()).abort_handle(),
         ];
-        Ok(Arc::new(Self { inner, tasks }))
+        Ok(Arc::new(Self { inner, leases, tasks }))
     }
 
     /// Has an entry written down and sent to every gateway. What is in force already is not written down again.
@@ -343,10 +352,15 @@ impl Desk for Plane {
 
     fn lease<'a>(
         &'a self,
-        _gateway: &'a str,
-        _request: LeaseRequest,
+        gateway: &'a str,
+        request: LeaseRequest,
     ) -> BoxFuture<'a, Result<LeaseAnswer, TransportFault>> {
-        Box::pin(async { Err(TransportFault("this control plane hands out no budgets".into())) })
+        Box::pin(async move {
+            let policy = self.inner.state().policy().clone();
+            let now = Timestamp::now().as_second();
+            let answer = self.leases.hand_out(gateway, &request, &policy, now).await;
+            answer.map_err(|refusal| TransportFault(refusal.to_string()))
+        })
     }
 }
 

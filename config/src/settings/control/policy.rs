@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::reading::Table;
 use crate::settings::policy::approvals;
 use crate::settings::{Approval, DefaultValue, SettingDoc, setting};
+use crate::size::Limit;
 
 pub(super) const DOCS: &[SettingDoc] = &[
     setting(
@@ -22,6 +23,12 @@ pub(super) const DOCS: &[SettingDoc] = &[
     ),
     setting(
         "policy",
+        "upload_bytes",
+        DefaultValue::Toml(r#""250MiB""#),
+        "What all sessions of a manifest may upload, through all gateways together, when it is silent.",
+    ),
+    setting(
+        "policy",
         "approval",
         DefaultValue::Toml("[]"),
         "Which agents' manifests need further signatures: tables of `agent` (a name or `*`) and `roles`.",
@@ -35,6 +42,8 @@ pub struct ControlPolicy {
     pub directory: Option<PathBuf>,
     /// The longest life of a manifest.
     pub max_ttl: Duration,
+    /// What all sessions of a manifest may upload when it is silent.
+    pub upload_bytes: Limit,
     /// Which manifests need further signatures.
     pub approval: Vec<Approval>,
 }
@@ -42,7 +51,13 @@ pub struct ControlPolicy {
 pub(super) fn read(mut table: Table<'_>, directory: &Path) -> Option<ControlPolicy> {
     let checkout = table.maybe("directory", |field| field.path(directory));
     let max_ttl = table.required("max_ttl").and_then(|field| field.duration());
+    let upload_bytes = table.required("upload_bytes").and_then(|field| field.limit());
     let approval = table.required("approval").and_then(|field| approvals(&field));
     table.finish();
-    Some(ControlPolicy { directory: checkout?, max_ttl: max_ttl?, approval: approval? })
+    Some(ControlPolicy {
+        directory: checkout?,
+        max_ttl: max_ttl?,
+        upload_bytes: upload_bytes?,
+        approval: approval?,
+    })
 }

@@ -2,6 +2,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::Limit;
 use crate::access::ApiRole;
 use crate::settings::{
     Approval, ApprovalRole, IdentityField, REPEATED, SignalEvent, SignalTarget, SubjectFormat, reference,
@@ -50,6 +51,7 @@ fn every_key_has_the_default_that_the_reference_says() {
     assert_eq!(settings.keys.control.path, Path::new("/etc/portcullis/control.key"));
     assert_eq!((&settings.keys.revoker, &settings.keys.approver), (&None, &None));
     assert_eq!(settings.policy.max_ttl, Duration::from_secs(24 * 3600));
+    assert_eq!(settings.policy.upload_bytes, Limit::Bytes(250 << 20));
     assert_eq!(settings.api.tokens, Path::new("/etc/portcullis/tokens.toml"));
     assert_eq!((settings.api.requests_per_second, settings.api.burst), (50, 100));
     assert_eq!((settings.api.wait, settings.api.attempts_per_minute), (Duration::from_millis(500), 30));
@@ -126,6 +128,7 @@ fn wrong_values_are_refused_and_never_replaced_by_a_default() {
         ("trust", "crl_max_entries = 0"),
         ("store", "source = \"redis://127.0.0.1\""),
         ("policy", "max_ttl = \"0s\""),
+        ("policy", "upload_bytes = \"10 mb\""),
         ("policy", "approval = [{ agent = \"*\", roles = [\"author\"] }]"),
         ("api", "requests_per_second = 0"),
         ("api", "burst = \"many\""),
