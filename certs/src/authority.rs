@@ -1,4 +1,4 @@
-//! A small certificate authority for device and gateway certificates: what `portcullis ca` does.
+//! A small certificate authority for certificates of devices, gateways and control planes: what `portcullis ca` does.
 //!
 //! Everything it knows is in its directory: `ca.pem`, `ca.key` (0600), `chain.pem` (an intermediate's way up),
 //! `trust-domain`, `issued.jsonl`, `revoked.jsonl`, `crl-number`, `crl.pem`, and `intermediates/<name>/`, each an
@@ -120,7 +120,8 @@ impl Authority {
         self.issue(&Profile::device(&self.trust_domain, device, agent, validity))
     }
 
-    /// A gateway's server certificate: its names and addresses, URI SAN `spiffe://<trust domain>/gateway/<name>`, `serverAuth`.
+    /// A gateway's certificate: its names and addresses, URI SAN `spiffe://<trust domain>/gateway/<name>`, `serverAuth` for
+    /// its devices and `clientAuth` for its control plane.
     ///
     /// # Errors
     /// A malformed name; when the key cannot be made or the index cannot be written.
@@ -132,6 +133,20 @@ impl Authority {
         validity: Duration,
     ) -> Result<Issued, AuthorityFault> {
         self.issue(&Profile::gateway(&self.trust_domain, name, dns, ips, validity))
+    }
+
+    /// A control plane's certificate: its names and addresses, URI SAN `spiffe://<trust domain>/control/<name>`, `serverAuth`.
+    ///
+    /// # Errors
+    /// A malformed name; when the key cannot be made or the index cannot be written.
+    pub fn issue_control(
+        &self,
+        name: &str,
+        dns: &[&str],
+        ips: &[IpAddr],
+        validity: Duration,
+    ) -> Result<Issued, AuthorityFault> {
+        self.issue(&Profile::control(&self.trust_domain, name, dns, ips, validity))
     }
 
     /// Whatever the profile says: the way for certificates that [`Authority::issue_device`] would never make.

@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use config::{AgentName, DeviceId};
+use config::{AgentName, DeviceId, GatewayName};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
@@ -73,11 +73,41 @@ pub(crate) fn device_uri(domain: &TrustDomain, device: &DeviceId, agent: Option<
     format!("spiffe://{domain}/device/{device}{agent}")
 }
 
+/// The URI that names a gateway.
+pub(crate) fn gateway_uri(domain: &TrustDomain, name: &str) -> String {
+    format!("spiffe://{domain}/gateway/{name}")
+}
+
+/// The URI that names a control plane.
+pub(crate) fn control_uri(domain: &TrustDomain, name: &str) -> String {
+    format!("spiffe://{domain}/control/{name}")
+}
+
+/// The gateway that a verified certificate names: in exactly one URI SAN, `spiffe://<trust domain>/gateway/<name>`.
+///
+/// # Errors
+/// As [`read`]; also when it names a device besides.
+pub(crate) fn gateway(
+    domain: &TrustDomain,
+    certificate: &X509Certificate<'_>,
+) -> Result<GatewayName, Refusal> {
+    let names = alternative_names(certificate)?;
+    let uris = || names.iter().filter_map(Name::uri);
+    if let Some(device) = uris().find_map(|uri| path_below(domain, "device", uri)) {
+        return Err(device.err().unwrap_or(Refusal::WrongUsage));
+    }
+    identifier(exactly_one(uris().filter_map(|uri| path_below(domain, "gateway", uri)))??)
+}
+
 /// Reads the identity by `rule`.
 ///
 /// # Errors
-/// [`Refusal::IdentityMissing`], [`Refusal::IdentityAmbiguous`] or [`Refusal::IdentityMalformed`].
+/// [`Refusal::IdentityMissing`], [`Refusal::IdentityAmbiguous`] or [`Refusal::IdentityMalformed`]; and
+/// [`Refusal::WrongUsage`] when the certificate names a gateway or a control plane, whichever name the rule is about.
 pub(crate) fn read(rule: &IdentityRule, certificate: &X509Certificate<'_>) -> Result<Identity, Refusal> {
+    if alternative_names(certificate)?.iter().filter_map(Name::uri).any(is_ours_but_no_device) {
+        return Err(Refusal::WrongUsage);
+    }
     match rule {
         IdentityRule::Spiffe(domain) => from_uris(domain, &alternative_names(certificate)?),
         IdentityRule::Dns => from_dns(&alternative_names(certificate)?),
@@ -88,6 +118,24 @@ pub(crate) fn read(rule: &IdentityRule, certificate: &X509Certificate<'_>) -> Re
 enum Name<'a> {
     Uri(&'a str),
     Dns(&'a str),
+}
+
+impl<'a> Name<'a> {
+    fn uri(&self) -> Option<&'a str> {
+        match self {
+            Self::Uri(uri) => Some(uri),
+            Self::Dns(_) => None,
+        }
+    }
+}
+
+/// Whether a URI is one that only gateways and control planes have, of any trust domain: their certificates are for clients
+/// too, and other rules than [`IdentityRule::Spiffe`] would find a name in them.
+fn is_ours_but_no_device(uri: &str) -> bool {
+    let Some((scheme, rest)) = uri.split_at_checked("spiffe://".len()) else { return false };
+    let kind = rest.split(['/', '?', '#']).nth(1).unwrap_or_default();
+    let ours = ["gateway", "control"].iter().any(|ours| kind.eq_ignore_ascii_case(ours));
+    scheme.eq_ignore_ascii_case("spiffe://") && ours
 }
 
 /// The URI and DNS SANs. One that is not plain printable ASCII spoils the certificate, whichever the rule.
@@ -111,10 +159,7 @@ fn alternative_names<'a>(certificate: &'a X509Certificate<'_>) -> Result<Vec<Nam
 }
 
 fn from_uris(domain: &TrustDomain, names: &[Name<'_>]) -> Result<Identity, Refusal> {
-    let uris = names.iter().filter_map(|name| match name {
-        Name::Uri(uri) => device_path(domain, uri),
-        Name::Dns(_) => None,
-    });
+    let uris = names.iter().filter_map(Name::uri).filter_map(|uri| path_below(domain, "device", uri));
     let device = |path: Result<&str, Refusal>| {
         let mut parts = path?.split('/');
         match (parts.next(), parts.next(), parts.next(), parts.next()) {
@@ -128,9 +173,9 @@ fn from_uris(domain: &TrustDomain, names: &[Name<'_>]) -> Result<Identity, Refus
     device(exactly_one(uris)?)
 }
 
-/// What follows `spiffe://<trust domain>/device/`. `None` when the URI is not about a device of ours; an error when it
-/// is one in anything but the exact spelling.
-fn device_path<'a>(domain: &TrustDomain, uri: &'a str) -> Option<Result<&'a str, Refusal>> {
+/// What follows `spiffe://<trust domain>/<kind>/`. `None` when the URI is not about one of ours of that kind; an error when
+/// it is, in anything but the exact spelling.
+fn path_below<'a>(domain: &TrustDomain, kind: &str, uri: &'a str) -> Option<Result<&'a str, Refusal>> {
     let ours = format!("spiffe://{domain}");
     let (head, path) = uri.split_at_checked(ours.len())?;
     if !head.eq_ignore_ascii_case(&ours) || !path.is_empty() && !path.starts_with(['/', '?', '#']) {
@@ -140,8 +185,8 @@ fn device_path<'a>(domain: &TrustDomain, uri: &'a str) -> Option<Result<&'a str,
         return Some(Err(Refusal::IdentityMalformed));
     }
     let mut segments = path.split('/').skip(1);
-    if segments.next()?.eq_ignore_ascii_case("device") {
-        return Some(path.strip_prefix("/device/").ok_or(Refusal::IdentityMalformed));
+    if segments.next()?.eq_ignore_ascii_case(kind) {
+        return Some(path.strip_prefix(&format!("/{kind}/")).ok_or(Refusal::IdentityMalformed));
     }
     None
 }

@@ -15,6 +15,8 @@ mod crl;
 mod document;
 mod trust;
 
+mod client;
+mod gateway;
 mod path;
 mod remembered;
 mod server;
@@ -30,12 +32,15 @@ mod signed;
 mod lab;
 
 pub use certificate::{CertificateId, Serial, VerifiedDevice};
+pub use client::{ClientFault, client_config};
 pub use crl::{CrlNumber, CrlSummary};
 pub use document::Document;
+pub use gateway::{GatewayTrust, GatewayVerifier};
 pub use identity::{IdentityRule, TrustDomain};
 pub use refusal::Refusal;
 pub use server::{
-    ServerCertificate, ServerFault, TlsVersions, server_config, server_config_without_device_authentication,
+    ServerCertificate, ServerFault, TlsVersions, gateway_server_config, server_config,
+    server_config_without_device_authentication,
 };
 pub use trust::{
     CRL_MAX_ENTRIES, CrlStatus, HighWater, NewlyRevoked, Trust, TrustFault, TrustFaults, TrustSettings,

@@ -43,7 +43,7 @@ pub(crate) fn verify(
     within_bounds(leaf, presented)?;
     let end_entity = EndEntityCert::try_from(leaf)?;
     let parsed = parse(leaf)?;
-    is_for_devices(&parsed)?;
+    is_for_clients(&parsed)?;
     let links = path(trust, &end_entity, &issued(trust, presented), now)?;
     let (device, agent) = identity::read(&trust.rule, &parsed)?;
     let chain: Vec<_> = links.certificates.iter().map(|link| link.id.clone()).collect();
@@ -63,13 +63,16 @@ pub(crate) fn subject(certificate: &CertificateDer<'_>) -> String {
     parse(certificate).map_or_else(|_| "(unreadable certificate)".into(), |parsed| escaped(parsed.subject()))
 }
 
-fn within_bounds(leaf: &CertificateDer<'_>, presented: &[CertificateDer<'_>]) -> Result<(), Refusal> {
+pub(crate) fn within_bounds(
+    leaf: &CertificateDer<'_>,
+    presented: &[CertificateDer<'_>],
+) -> Result<(), Refusal> {
     let bytes =
         presented.iter().fold(leaf.len(), |bytes, certificate| bytes.saturating_add(certificate.len()));
     if presented.len() >= MOST_PRESENTED || bytes > MOST_BYTES { Err(Refusal::ChainTooLong) } else { Ok(()) }
 }
 
-fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Refusal> {
+pub(crate) fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Refusal> {
     match x509_parser::parse_x509_certificate(certificate) {
         Ok(([], parsed)) => Ok(parsed),
         _ => Err(Refusal::Malformed),
@@ -77,7 +80,7 @@ fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>,
 }
 
 /// What must be true of the leaf itself: no authority, strong key, `clientAuth` stated, and signing not excluded.
-fn is_for_devices(leaf: &X509Certificate<'_>) -> Result<(), Refusal> {
+pub(crate) fn is_for_clients(leaf: &X509Certificate<'_>) -> Result<(), Refusal> {
     let constraints = leaf.basic_constraints().map_err(|_| Refusal::Malformed)?;
     if constraints.is_some_and(|constraints| constraints.value.ca) {
         return Err(Refusal::AuthorityAsDevice);

@@ -1,4 +1,4 @@
-//! TLS configurations of the listeners: one that authenticates devices, and one that plainly does not.
+//! TLS configurations of the listeners: those that authenticate devices or gateways, and one that plainly does not.
 //!
 //! Relies on rustls for the protocol and names its provider, aws-lc-rs, instead of a process-wide default. Nothing here resumes:
 //! no session cache, no tickets, no early data, so that a revoked device cannot return without being verified. Keys are
@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use config::GatewayName;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::server::{NoServerSessionStorage, ServerConfig};
@@ -18,6 +19,9 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::document::Document;
+use crate::gateway::{self, GatewayVerifier};
+use crate::identity::TrustDomain;
+use crate::refusal::Refusal;
 use crate::trust::TrustFault;
 use crate::verifier::DeviceVerifier;
 
@@ -109,6 +113,20 @@ impl ServerCertificate {
         Self::certified(chain, key, "the certificate", "the key")
     }
 
+    /// The chain, leaf first, with its key: for whoever presents it as a client.
+    pub(crate) fn key(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.certified)
+    }
+
+    /// The gateway that the leaf names, before anybody believes it.
+    ///
+    /// # Errors
+    /// The same refusal with which a control plane of this trust domain would refuse the certificate for its name.
+    pub fn gateway(&self, domain: &TrustDomain) -> Result<GatewayName, Refusal> {
+        let leaf = self.certified.cert.first().ok_or(Refusal::NoCertificate)?;
+        gateway::named(leaf, domain)
+    }
+
     /// The leaf's end, Unix seconds.
     #[must_use]
     pub fn not_after(&self) -> i64 {
@@ -157,7 +175,22 @@ pub fn server_config(
     Ok(finish(config, alpn))
 }
 
-/// The configuration of a listener that anybody may use, such as the one that serves the PAC file. It asks for no certificate:
+/// The configuration of a control plane's listener for gateways: TLS 1.3, and every connection proves a gateway.
+///
+/// # Errors
+/// [`ServerFault::Versions`].
+pub fn gateway_server_config(
+    certificate: &ServerCertificate,
+    verifier: Arc<GatewayVerifier>,
+    alpn: &[&[u8]],
+) -> Result<Arc<ServerConfig>, ServerFault> {
+    let resolver = Arc::new(SingleCertAndKey::from(Arc::clone(&certificate.certified)));
+    let begun = begin(TlsVersions::Tls13)?.with_client_cert_verifier(verifier);
+    Ok(finish(begun.with_cert_resolver(resolver), alpn))
+}
+
+/// The configuration of a listener that anybody may use, such as the one that serves the PAC file, or an API that asks for
+/// tokens. It asks for no certificate:
 /// nothing that decides about a device may stand behind it.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! The names of those who act: device, agent, user, manifest.
+//! The names of those who act: device, gateway, agent, user, manifest.
 //!
 //! All share one alphabet, chosen so that an identifier can stand in a log line, a metric label, a file name, a URI path
 //! segment and an HTTP header without escaping: letters and digits of ASCII and `. _ @ + -`, beginning with a letter
@@ -101,6 +101,10 @@ macro_rules! identifier {
 identifier! {
     /// A device, as its certificate names it.
     DeviceId
+}
+identifier! {
+    /// A gateway, as its certificate names it.
+    GatewayName
 }
 identifier! {
     /// An agent: the program that a manifest is written for, such as `cowork-v1.0`.

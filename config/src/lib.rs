@@ -31,7 +31,7 @@ mod testing;
 pub use access::{ApiRole, ApiToken};
 pub use destination::{Destination, MalformedDestination};
 pub use host::{Host, MalformedHost, Name};
-pub use identifiers::{AgentName, DeviceId, MalformedIdentifier, ManifestId, UserName};
+pub use identifiers::{AgentName, DeviceId, GatewayName, MalformedIdentifier, ManifestId, UserName};
 pub use manifest::{
     AllowEntry, Filesystem, IssuedManifest, Manifest, ManifestDraft, Mode, Network, TlsExpectation,
     manifest_schema,

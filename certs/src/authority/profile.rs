@@ -19,9 +19,9 @@ use crate::identity::{self, TrustDomain};
 /// An extended key usage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Usage {
-    /// `id-kp-clientAuth`: devices.
+    /// `id-kp-clientAuth`: devices, and gateways towards their control plane.
     ClientAuth,
-    /// `id-kp-serverAuth`: gateways.
+    /// `id-kp-serverAuth`: gateways and control planes.
     ServerAuth,
     /// `anyExtendedKeyUsage`: nobody here.
     Any,
@@ -30,7 +30,7 @@ pub enum Usage {
 /// Whether the subject may issue in turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// A device or a gateway.
+    /// A device, a gateway or a control plane.
     EndEntity,
     /// An authority.
     Authority {
@@ -122,7 +122,7 @@ impl Profile {
         }
     }
 
-    /// A gateway's server certificate.
+    /// A gateway: a server for devices, and a client of its control plane.
     #[must_use]
     pub fn gateway(
         domain: &TrustDomain,
@@ -132,8 +132,27 @@ impl Profile {
         validity: Duration,
     ) -> Self {
         Self {
+            uris: vec![identity::gateway_uri(domain, name)],
+            usages: vec![Usage::ServerAuth, Usage::ClientAuth],
+            ..Self::server(name, dns, ips, validity)
+        }
+    }
+
+    /// A control plane: a server for gateways, agents and whoever uses its API.
+    #[must_use]
+    pub fn control(
+        domain: &TrustDomain,
+        name: &str,
+        dns: &[&str],
+        ips: &[IpAddr],
+        validity: Duration,
+    ) -> Self {
+        Self { uris: vec![identity::control_uri(domain, name)], ..Self::server(name, dns, ips, validity) }
+    }
+
+    fn server(name: &str, dns: &[&str], ips: &[IpAddr], validity: Duration) -> Self {
+        Self {
             common_name: Some(name.to_owned()),
-            uris: vec![format!("spiffe://{domain}/gateway/{name}")],
             dns: dns.iter().map(ToString::to_string).collect(),
             ips: ips.to_vec(),
             usages: vec![Usage::ServerAuth],

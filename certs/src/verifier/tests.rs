@@ -64,9 +64,8 @@ fn a_leaf_is_accepted_only_when_everything_about_it_is_right() {
         ("of another trust domain", "identity_missing", |p| {
             p.uris = vec!["spiffe://example.com/device/d-1".into()]
         }),
-        ("a gateway's path", "identity_missing", |p| {
-            p.uris = vec!["spiffe://example.org/gateway/d-1".into()]
-        }),
+        ("a gateway's path", "wrong_usage", |p| p.uris = vec!["spiffe://example.org/gateway/d-1".into()]),
+        ("a gateway's path besides", "wrong_usage", |p| p.uris.push("spiffe://example.com/Gateway/g".into())),
         ("with the wrong case", "identity_malformed", |p| {
             p.uris = vec!["spiffe://EXAMPLE.org/device/d-1".into()]
         }),

@@ -1,4 +1,4 @@
-//! `portcullis ca`: certificates for devices and gateways, and the lists that take them back.
+//! `portcullis ca`: certificates for devices, gateways and control planes, and the lists that take them back.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use certs::authority::{Authority, AuthorityFault, Issued, Revocable, RevokedRecord};
 use clap::Subcommand;
-use config::{AgentName, DeviceId};
+use config::{AgentName, DeviceId, GatewayName};
 use serde_json::json;
 
 use super::exit::{During as _, Exit, Failure, Outcome};
@@ -17,7 +17,7 @@ use super::{Printer, Table, duration};
 pub(crate) enum Command {
     /// Make a new certificate authority in a directory
     Init(Init),
-    /// Issue a certificate and a key for a device or a gateway
+    /// Issue a certificate and a key for a device, a gateway or a control plane
     Issue(Issue),
     /// Revoke certificates and write a new revocation list
     Revoke(Revoke),
@@ -57,7 +57,7 @@ pub(crate) struct Init {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("holder").required(true).args(["device", "gateway"]))]
+#[command(group = clap::ArgGroup::new("holder").required(true).args(["device", "gateway", "control"]))]
 pub(crate) struct Issue {
     #[command(flatten)]
     place: Place,
@@ -65,16 +65,19 @@ pub(crate) struct Issue {
     #[arg(long, value_name = "DEVICE")]
     device: Option<DeviceId>,
     /// Bind the certificate to one agent on that device.
-    #[arg(long, value_name = "AGENT", requires = "device", conflicts_with = "gateway")]
+    #[arg(long, value_name = "AGENT", requires = "device", conflicts_with_all = ["gateway", "control"])]
     agent: Option<AgentName>,
-    /// A gateway certificate with this name.
-    #[arg(long, value_name = "NAME", value_parser = gateway_name)]
-    gateway: Option<String>,
-    /// A DNS name of the gateway; repeatable.
-    #[arg(long, value_name = "NAME", requires = "gateway")]
+    /// A gateway certificate with this name: for its devices, and for its control plane.
+    #[arg(long, value_name = "NAME")]
+    gateway: Option<GatewayName>,
+    /// A certificate for a control plane with this name.
+    #[arg(long, value_name = "NAME")]
+    control: Option<GatewayName>,
+    /// A DNS name of the gateway or the control plane; repeatable.
+    #[arg(long, value_name = "NAME", conflicts_with = "device")]
     dns: Vec<String>,
-    /// An address of the gateway; repeatable.
-    #[arg(long, value_name = "ADDRESS", requires = "gateway")]
+    /// An address of the gateway or the control plane; repeatable.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "device")]
     ip: Vec<IpAddr>,
     /// How long the certificate lives.
     #[arg(long, value_name = "DURATION", default_value = "90d", value_parser = duration::parse)]
@@ -159,34 +162,29 @@ fn init(arguments: &Init, printer: &Printer) -> Outcome {
 }
 
 fn issue(arguments: &Issue, printer: &Printer) -> Outcome {
-    if arguments.gateway.is_some() && arguments.dns.is_empty() && arguments.ip.is_empty() {
-        let help = "give the names and addresses that devices use: --dns gateway.example.com --ip 192.0.2.1";
-        return Err(Failure::usage("a gateway certificate without a name fits no gateway").help(help));
+    if arguments.device.is_none() && arguments.dns.is_empty() && arguments.ip.is_empty() {
+        let help = "give the names and addresses that others use: --dns gateway.example.com --ip 192.0.2.1";
+        return Err(Failure::usage("a server's certificate without a name fits no server").help(help));
     }
     let authority = arguments.place.open()?;
-    let (name, issued) = match (&arguments.device, &arguments.gateway) {
-        (Some(device), _) => {
-            let issued = authority.issue_device(device, arguments.agent.as_ref(), arguments.validity);
-            (device.as_str(), issued.map_err(Failure::new)?)
+    let Issue { device, agent, gateway, control, ip, validity, .. } = arguments;
+    let dns: Vec<&str> = arguments.dns.iter().map(String::as_str).collect();
+    let (name, issued) = match (device, gateway, control) {
+        (Some(device), ..) => (device.as_str(), authority.issue_device(device, agent.as_ref(), *validity)),
+        (None, Some(name), _) => (name.as_str(), authority.issue_gateway(name.as_str(), &dns, ip, *validity)),
+        (None, None, Some(name)) => {
+            (name.as_str(), authority.issue_control(name.as_str(), &dns, ip, *validity))
         }
-        (None, Some(gateway)) => (gateway.as_str(), issue_gateway(&authority, gateway, arguments)?),
-        (None, None) => return Err(Failure::usage("name the holder: --device or --gateway")),
+        (None, None, None) => {
+            return Err(Failure::usage("name the holder: --device, --gateway or --control"));
+        }
     };
+    let issued = issued.map_err(Failure::new)?;
     let (chain, key) = (arguments.out.join(format!("{name}.pem")), arguments.out.join(format!("{name}.key")));
     std::fs::create_dir_all(&arguments.out).during(arguments.out.display())?;
     issued.write(&chain, &key).map_err(Failure::new)?;
     print_issued(&issued, &chain, &key, printer)?;
     Ok(Exit::Done)
-}
-
-fn issue_gateway(authority: &Authority, name: &str, arguments: &Issue) -> Result<Issued, Failure> {
-    let dns: Vec<&str> = arguments.dns.iter().map(String::as_str).collect();
-    authority.issue_gateway(name, &dns, &arguments.ip, arguments.validity).map_err(Failure::new)
-}
-
-/// The name is part of a file's name and of a URI.
-fn gateway_name(text: &str) -> Result<String, String> {
-    DeviceId::new(text).map(|name| name.to_string()).map_err(|fault| fault.to_string())
 }
 
 fn print_issued(issued: &Issued, chain: &Path, key: &Path, printer: &Printer) -> Result<(), Failure> {
