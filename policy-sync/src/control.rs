@@ -6,7 +6,8 @@
 //! counted and recorded.
 //!
 //! [`jwks`] says who signed a token of somebody else: a person's, or a shared signal. [`callers`] says who asks something
-//! of the API, by [`tokens`] or by [`oidc`], and `rates` how often; [`roles`] what they may. [`serve`] is the listener.
+//! of the API, by [`tokens`] or by [`oidc`], and `rates` how often; [`roles`] what they may. [`api`] is how all of
+//! this is said in HTTP, [`proposals`] what waits there for approval, [`serve`] its listener, [`ops`] the one for the machine.
 //! [`leases`] is how gateways share a budget.
 //!
 //! Relies on a [`Transport`](crate::transport::Transport) for durability and delivery. A plane has no state of its own: whatever
@@ -25,10 +26,13 @@ mod submission;
 mod telling;
 mod writing;
 
+pub mod api;
 pub mod callers;
 pub mod jwks;
 pub mod leases;
 pub mod oidc;
+pub mod ops;
+pub mod proposals;
 pub mod roles;
 pub mod serve;
 pub mod tokens;

@@ -137,6 +137,20 @@ impl Envelope {
         self.signatures.push((key.id().as_str().to_owned(), signature));
     }
 
+    /// Adds the signatures of another envelope over the same bytes. Of a key that both have, this one's stays.
+    pub(crate) fn add_signatures_of(&mut self, other: &Self) {
+        if self.payload_type != other.payload_type || self.payload != other.payload {
+            return;
+        }
+        for (id, signature) in &other.signatures {
+            if self.signatures.len() < MOST_SIGNATURES
+                && !self.signatures.iter().any(|(known, _)| known == id)
+            {
+                self.signatures.push((id.clone(), *signature));
+            }
+        }
+    }
+
     /// The JSON form, in one line without a line end.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {

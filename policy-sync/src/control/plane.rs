@@ -295,6 +295,11 @@ impl Plane {
         &self.inner.transport
     }
 
+    /// Whose word counts, and for what, at this moment.
+    pub(super) fn authorities(&self) -> Arc<Authorities> {
+        self.inner.authorities.load_full()
+    }
+
     /// The name of this control plane.
     #[must_use]
     pub fn name(&self) -> &str {
