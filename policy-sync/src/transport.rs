@@ -6,6 +6,7 @@
 
 pub mod embedded;
 pub mod memory;
+pub mod nats;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;

@@ -4,7 +4,7 @@
 //! In reading order: [`Lab`] is what a test holds: a [`site`] and everything around it; [`builder`] and [`settings`] say how
 //! its gateway is set up; [`gateway`] is its [`process`]; [`pki`], [`keys`], [`manifest`] and [`policy`] are what it is given; [`device`], [`wire`],
 //! [`answer`], [`http2`] and [`tunnel`] are the device side; [`origin`] the destination side; [`events`] and
-//! [`metrics`] what the gateway says about itself; [`wait`] the only place that waits.
+//! [`metrics`] what the gateway says about itself; [`nats`] the servers that a control plane may keep its log on; [`wait`] the only place that waits.
 //!
 //! Everything is on loopback and on ports that the system picks. Nothing here sleeps for luck: every wait is for a
 //! state, with a bound. It relies on the gateway only through its sockets, files and signals, never on its code.
@@ -20,6 +20,7 @@ pub mod keys;
 mod lab;
 pub mod manifest;
 pub mod metrics;
+pub mod nats;
 pub mod origin;
 pub mod pki;
 pub mod policy;

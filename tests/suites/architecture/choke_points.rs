@@ -23,7 +23,8 @@ fn only_dial_opens_connections_to_destinations() {
                 path.starts_with("proxy/src/cli/") || path.starts_with("proxy/src/quickstart/");
             let to_an_issuer = path == "policy-sync/src/control/jwks/fetch.rs";
             let to_the_control_plane = path == "policy-sync/src/transport/embedded/link.rs";
-            let elsewhere = blocking_command || to_an_issuer || to_the_control_plane;
+            let to_nats = path.starts_with("policy-sync/src/transport/nats/");
+            let elsewhere = blocking_command || to_an_issuer || to_the_control_plane || to_nats;
             let allowed = path.starts_with("proxy/src/dial") || elsewhere;
             assert!(allowed, "{needle} in {path}");
         }

@@ -1,0 +1,9 @@
+//! NATS JetStream as the transport, with real servers: one log whoever writes, nothing lost, nobody believed.
+//!
+//! Where there is no `nats-server`, the tests say on their output that they are skipped.
+
+mod cluster;
+mod fitness;
+mod gateways;
+mod log;
+mod setup;
