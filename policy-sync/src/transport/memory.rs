@@ -93,6 +93,22 @@ impl MemoryLog {
         copy
     }
 
+    /// Drops every record that the snapshot stands for, as pruning would at some time.
+    pub fn forget_records(&self) {
+        let mut log = self.log();
+        let head = log.head.as_ref().and_then(|head| SnapshotHead::read_own(head).ok());
+        if let Some(head) = head {
+            log.records = log.records.split_off(&head.position.sequence.saturating_add(1));
+        }
+    }
+
+    /// Puts a record where nobody would, to see who falls for it.
+    pub fn put_record(&self, sequence: u64, record: Bytes) {
+        let mut log = self.log();
+        log.records.insert(sequence, record);
+        log.end = log.end.max(sequence);
+    }
+
     fn log(&self) -> MutexGuard<'_, Log> {
         self.shared.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
