@@ -67,6 +67,14 @@ closed_list! {
         CrlRefused = "control.crl_refused",
         /// Something was offered to a control plane and refused.
         SubmissionRefused = "control.submission_refused",
+        /// A security event of somebody else withdrew authority.
+        SignalAccepted = "control.signal_accepted",
+        /// A security event named nobody that the settings map; nothing was withdrawn.
+        SignalUnmapped = "control.signal_unmapped",
+        /// A security event token was offered and refused.
+        SignalRefused = "control.signal_refused",
+        /// A transmitter of security events said something about its stream.
+        SignalStream = "control.signal_stream",
         /// An operator cut a session by hand.
         SessionCut = "control.session_cut",
         /// The gateway began to serve.

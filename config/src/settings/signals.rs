@@ -44,7 +44,7 @@ pub(super) const DOCS: &[SettingDoc] = &[
     setting(
         "signals",
         "max_age",
-        DefaultValue::Toml(r#""1h""#),
+        DefaultValue::Toml(r#""24h""#),
         "The oldest token that is taken; for that long, one that comes again is known.",
     ),
     setting(

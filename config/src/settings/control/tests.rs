@@ -186,7 +186,7 @@ fn transmitters_of_signals_are_read_one_by_one() {
     let settings = read(&format!("{LEAST}{}{}", section("a", plain), section("b", mapped))).expect("valid");
     let [first, second] = settings.signals.as_slice() else { panic!("two transmitters") };
     assert_eq!((first.name.as_str(), first.issuer.as_str()), ("a", "https://a.example"));
-    assert_eq!((first.max_age, first.tokens_per_second, first.burst), (Duration::from_secs(3600), 10, 50));
+    assert_eq!((first.max_age, first.tokens_per_second, first.burst), (Duration::from_secs(86_400), 10, 50));
     assert_eq!(first.events.get(&SignalEvent::AccountDisabled), Some(&vec![SignalTarget::User]));
     assert_eq!((second.max_age, second.burst), (Duration::from_secs(300), 3));
     let [mapping] = second.subjects.as_slice() else { panic!("one mapping") };
