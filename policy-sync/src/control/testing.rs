@@ -1,10 +1,11 @@
-//! An issuer of tokens, and a place where it publishes its keys, for the tests of several modules.
+//! A control plane, an issuer of tokens, and a place where it publishes its keys, for the tests of several modules.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use audit::{Recorder, RecorderOptions, Sink};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
@@ -13,11 +14,19 @@ use certs::authority::Authority;
 use certs::{ServerCertificate, TlsVersions, server_config_without_device_authentication};
 use hyper_util::rt::TokioIo;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use prometheus::Registry;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+
+use super::plane::{Plane, PlaneOptions};
+use crate::keys::{KeyRing, Role, TrustedKey};
+use crate::signed::Approvals;
+use crate::snapshot::PolicyBounds;
+use crate::testing::key;
+use crate::transport::memory::MemoryLog;
 
 /// Signs tokens with one P-256 key.
 pub(crate) struct Issuer {
@@ -116,5 +125,42 @@ impl PublishedKeys {
 
     pub(crate) fn fetches(&self) -> usize {
         self.fetches.load(Ordering::SeqCst)
+    }
+}
+
+/// A control plane over a log in memory, with every key it may need.
+pub(crate) struct Planes {
+    pub(crate) plane: Arc<Plane>,
+    pub(crate) registry: Registry,
+    pub(crate) recorder: Recorder,
+    _dir: tempfile::TempDir,
+}
+
+impl Planes {
+    pub(crate) async fn open() -> Self {
+        let [author, control, revoker, approver] = ["author", "control", "revoker", "approver"].map(key);
+        let roles = [Role::Author, Role::Control, Role::Revoker, Role::Approver];
+        let mut ring = KeyRing::default();
+        for (key, role) in [&author, &control, &revoker, &approver].into_iter().zip(roles) {
+            ring.add(TrustedKey::new(key.id().clone(), key.public(), &[role])).unwrap();
+        }
+        let (dir, registry) = (tempfile::tempdir().unwrap(), Registry::new());
+        let sink = Sink::File(dir.path().join("events.jsonl"));
+        let recorder = Recorder::open(RecorderOptions::new("control", sink), &registry).unwrap();
+        let options = PlaneOptions {
+            name: "control-1".into(),
+            transport: Arc::new(MemoryLog::default()),
+            ring,
+            control,
+            revoker: Some(revoker),
+            approver: Some(approver),
+            approvals: Approvals::default(),
+            bounds: PolicyBounds::default(),
+            silent_upload: config::Limit::Unlimited,
+            new_epoch: false,
+            recorder: recorder.clone(),
+            registry: registry.clone(),
+        };
+        Self { plane: Plane::open(options).await.unwrap(), registry, recorder, _dir: dir }
     }
 }

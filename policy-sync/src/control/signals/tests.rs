@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::control::testing::Issuer;
+use crate::control::testing::{Issuer, Planes};
 
 const ISSUER: &str = "https://idp.example";
 const AUDIENCE: &str = "https://control.example/signals";
@@ -385,4 +385,39 @@ async fn a_reload_changes_what_events_do_and_keeps_what_is_remembered() {
     bench.receiver.reload(&[]).unwrap();
     let token = bench.token(SESSION_REVOKED, json!({"n": 3}), alice(), |_| ());
     assert_eq!(bench.post(token).await.1["err"], "invalid_issuer");
+}
+
+#[tokio::test]
+async fn a_signal_is_in_the_log_before_it_is_acknowledged() {
+    let planes = Planes::open().await;
+    let (dir, issuer) = (tempfile::tempdir().unwrap(), Issuer::new("key-1"));
+    let keys = dir.path().join("keys.json");
+    std::fs::write(&keys, issuer.jwks().to_string()).unwrap();
+    let settings = settings(keys.to_str().unwrap());
+    let revokes = Arc::clone(&planes.plane) as Arc<dyn Revokes>;
+    let recorder = planes.recorder.clone();
+    let receiver = Receiver::new(&[settings], revokes, recorder, &planes.registry).unwrap();
+    let claims = json!({
+        "iss": ISSUER, "aud": [AUDIENCE, "other"], "iat": Timestamp::now().as_second(), "jti": "t-1",
+        "sub_id": alice(), "events": {DISABLED: {}},
+    });
+    let token = issuer.sign(&claims, Some("application/secevent+jwt"));
+    for _ in 0..3 {
+        // Also when it comes again to a control plane that has forgotten it.
+        receiver.reload(&[]).unwrap();
+        receiver.reload(&[super::tests::settings(keys.to_str().unwrap())]).unwrap();
+        let delivery = Delivery {
+            content_type: Some("Application/SecEvent+JWT; charset=utf-8"),
+            authorization: None,
+            body: token.as_bytes(),
+        };
+        receiver.take(delivery, Timestamp::now()).await.unwrap();
+    }
+    planes.plane.with_state(|state| {
+        let all: Vec<_> = state.revocations(0).collect();
+        assert_eq!(all.len(), 1, "the same signal is one revocation");
+        let (_, note) = all[0];
+        assert_eq!(note.revocation.target, Target::User("alice@example.com".parse().unwrap()));
+        assert_eq!(&*note.by, "signals:idp");
+    });
 }
