@@ -100,3 +100,55 @@ fn overdue(session: &Session, settings: &GatewaySettings, now: i64, feed_lost: b
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::tests::{gateway, session};
+
+    /// The two bounds as the settings default to them.
+    const MAX_STALENESS: Duration = Duration::from_secs(60);
+    const CUT_AFTER: Duration = Duration::from_secs(15 * 60);
+
+    #[test]
+    fn over_a_day_without_a_control_plane_each_tier_begins_at_its_bound_and_ends_by_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let gateway = gateway(directory.path());
+        let (mut sweep, tunnel) = (Sweep::default(), session(&gateway, "device-1"));
+        let second = Duration::from_secs(1);
+        let day = Duration::from_secs(24 * 60 * 60);
+        for (age, opens, lives) in [
+            (Duration::ZERO, true, true),
+            (MAX_STALENESS - second, true, true),
+            (MAX_STALENESS + second, false, true),
+            (CUT_AFTER - second, false, true),
+            (CUT_AFTER + second, false, false),
+            (day, false, false),
+        ] {
+            gateway.feed.set_age(age);
+            sweep.run(&gateway);
+            assert_eq!(gateway.unavailable(), (!opens).then_some(Reason::PolicyStale), "{age:?}");
+            assert_eq!(tunnel.session().cut(), (!lives).then_some(Reason::PolicyStale), "{age:?}");
+        }
+        // The control plane is heard again: nobody has to do anything.
+        gateway.feed.set_age(Duration::ZERO);
+        let next = session(&gateway, "device-1");
+        sweep.run(&gateway);
+        assert_eq!((gateway.unavailable(), next.session().cut()), (None, None));
+        assert_eq!(tunnel.session().cut(), Some(Reason::PolicyStale), "what was cut stays cut");
+    }
+
+    #[test]
+    fn a_day_of_outage_minute_by_minute_never_lets_anybody_in_between() {
+        let directory = tempfile::tempdir().unwrap();
+        let gateway = gateway(directory.path());
+        let mut sweep = Sweep::default();
+        for minute in 2..24 * 60 {
+            gateway.feed.set_age(Duration::from_secs(minute * 60));
+            let late = session(&gateway, "device-1");
+            sweep.run(&gateway);
+            assert_eq!(gateway.unavailable(), Some(Reason::PolicyStale), "minute {minute}");
+            assert_eq!(late.session().cut().is_some(), minute >= 15, "minute {minute}");
+        }
+    }
+}

@@ -82,6 +82,12 @@ impl SigningKey {
         PublicKey(self.key.verifying_key())
     }
 
+    /// The same key once more: for tests in which two planes have one.
+    #[cfg(test)]
+    pub(crate) fn duplicate(&self) -> Self {
+        Self { id: self.id.clone(), key: self.key.clone() }
+    }
+
     pub(crate) fn sign(&self, message: &[u8]) -> Signature {
         self.key.sign(message)
     }

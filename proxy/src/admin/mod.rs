@@ -11,7 +11,7 @@ mod health;
 mod policy;
 mod sessions;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::io;
 use std::sync::Arc;

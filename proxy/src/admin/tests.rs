@@ -16,7 +16,7 @@ use crate::registry::{Entry, Kind, SessionGuard};
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A gateway whose files are in `directory`, with no policy at all.
-fn gateway(directory: &Path) -> Arc<Gateway> {
+pub(crate) fn gateway(directory: &Path) -> Arc<Gateway> {
     let authority = Authority::init(&directory.join("ca"), "example.org", DAY).unwrap();
     let issued = authority.issue_gateway("gw", &["localhost"], &[], DAY).unwrap();
     issued.write(&directory.join("gateway.pem"), &directory.join("gateway.key")).unwrap();
@@ -70,7 +70,7 @@ fn get(address: SocketAddr, path: &str) -> Answer {
 }
 
 /// Enters a session of `device`; it lives as long as the guard.
-fn session(gateway: &Arc<Gateway>, device: &str) -> SessionGuard {
+pub(crate) fn session(gateway: &Arc<Gateway>, device: &str) -> SessionGuard {
     let device = VerifiedDevice {
         device: device.parse().unwrap(),
         agent: None,

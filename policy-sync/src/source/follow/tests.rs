@@ -1,6 +1,8 @@
 //! Following a log: in good order, in bad order, and against a bus that lies.
 
 mod following;
+mod hostile;
+mod outage;
 mod plane;
 mod steps;
 
