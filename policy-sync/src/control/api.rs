@@ -15,6 +15,8 @@ mod refusal;
 mod revocations;
 pub(super) mod standing;
 mod targets;
+#[cfg(test)]
+mod tests;
 pub mod views;
 
 use std::net::{IpAddr, Ipv4Addr};
