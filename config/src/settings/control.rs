@@ -131,7 +131,7 @@ impl ControlSettings {
         let tls = sections.section("tls").and_then(|section| tls(section, directory));
         let trust = sections.section("trust").and_then(|section| trust::read(section, directory));
         let named = sections.section("store").and_then(store::read);
-        let nats = sections.section("nats").and_then(|section| nats::read(section, directory));
+        let nats = sections.section("nats").and_then(|section| nats::read_of_control(section, directory));
         let store = named.and_then(|named| named.with(nats, &sections));
         let keys = sections.section("keys").and_then(|section| keys::read(section, directory));
         let policy = sections.section("policy").and_then(|section| policy::read(section, directory));

@@ -34,7 +34,19 @@ const PREFIX: SettingDoc = setting(
     "The first part of the name of every subject, stream and bucket.",
 );
 
-pub(super) const CONTROL_DOCS: &[SettingDoc] = &[CA, CERTIFICATE, KEY, CREDENTIALS, PREFIX];
+pub(super) const CONTROL_DOCS: &[SettingDoc] = &[
+    CA,
+    CERTIFICATE,
+    KEY,
+    CREDENTIALS,
+    PREFIX,
+    setting(
+        "nats",
+        "monitoring",
+        DefaultValue::Toml("[]"),
+        "Monitoring addresses of the NATS servers, `http://HOST:PORT`: asked at the start whether they sync every write.",
+    ),
+];
 
 pub(super) const GATEWAY_DOCS: &[SettingDoc] = &[
     CA,
@@ -76,6 +88,8 @@ pub struct NatsSettings {
     pub credentials: Option<PathBuf>,
     /// The first part of every name: letters, digits, `-` and `_`.
     pub prefix: String,
+    /// Where the servers say what they are set to: plain HTTP. Of a control plane only.
+    pub monitoring: Vec<Destination>,
 }
 
 /// What is believed and shown when servers are spoken to over TLS.
@@ -145,27 +159,39 @@ pub(super) struct Files {
     tls: NatsTls,
     credentials: Option<PathBuf>,
     prefix: String,
+    monitoring: Vec<Destination>,
 }
 
 impl Files {
     /// Fails with what is wrong when there are files for TLS and the servers are spoken to without.
     pub(super) fn reach(self, servers: NatsServers) -> Result<NatsSettings, &'static str> {
-        let Self { tls, credentials, prefix } = self;
+        let Self { tls, credentials, prefix, monitoring } = self;
         if servers.scheme == NatsScheme::Nats && tls != NatsTls::default() {
             return Err(
                 "`ca` and `certificate` have no effect: the servers are named with nats:// and not tls://",
             );
         }
-        Ok(NatsSettings { servers, tls, credentials, prefix })
+        Ok(NatsSettings { servers, tls, credentials, prefix, monitoring })
     }
 }
 
 pub(super) fn read_of_gateway(mut table: Table<'_>, directory: &Path) -> Option<(Files, KeyFile)> {
     let report = key_file(&mut table, "report_key", "report_key_id", directory);
-    Some((read(table, directory)?, report?))
+    Some((read(table, directory, Some(Vec::new()))?, report?))
 }
 
-pub(super) fn read(mut table: Table<'_>, directory: &Path) -> Option<Files> {
+pub(super) fn read_of_control(mut table: Table<'_>, directory: &Path) -> Option<Files> {
+    let monitoring = table.required("monitoring").and_then(|field| field.each(monitoring));
+    read(table, directory, monitoring)
+}
+
+fn monitoring(field: Field<'_>) -> Option<Destination> {
+    let address =
+        field.line()?.strip_prefix("http://").and_then(|address| address.trim_end_matches('/').parse().ok());
+    address.or_else(|| field.refuse("expected http://HOST:PORT", None))
+}
+
+fn read(mut table: Table<'_>, directory: &Path, monitoring: Option<Vec<Destination>>) -> Option<Files> {
     let ca = table.maybe("ca", |field| field.path(directory));
     let identity = certificate_and_key(&mut table, directory);
     let credentials = table.maybe("credentials", |field| field.path(directory));
@@ -179,5 +205,5 @@ pub(super) fn read(mut table: Table<'_>, directory: &Path) -> Option<Files> {
     });
     table.finish();
     let tls = NatsTls { ca: ca?, identity: identity? };
-    Some(Files { tls, credentials: credentials?, prefix: prefix? })
+    Some(Files { tls, credentials: credentials?, prefix: prefix?, monitoring: monitoring? })
 }

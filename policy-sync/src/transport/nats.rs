@@ -71,6 +71,19 @@ pub struct NatsOptions {
     pub monitoring: Vec<String>,
 }
 
+impl From<&config::settings::NatsSettings> for NatsOptions {
+    fn from(settings: &config::settings::NatsSettings) -> Self {
+        Self {
+            servers: settings.servers.urls().collect(),
+            ca: settings.tls.ca.clone(),
+            identity: settings.tls.identity.clone(),
+            credentials: settings.credentials.clone(),
+            prefix: settings.prefix.clone(),
+            monitoring: settings.monitoring.iter().map(|address| format!("http://{address}")).collect(),
+        }
+    }
+}
+
 /// Why the servers cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum NatsFault {
@@ -113,7 +126,8 @@ impl NatsTransport {
         let names = Names::new(&options.prefix)?;
         let bus = Bus::connect(options, &names.inbox("control")).await?;
         let durability = check::server(bus.client(), &options.monitoring).await?;
-        let jetstream = jetstream::new(bus.client().clone());
+        let mut jetstream = jetstream::new(bus.client().clone());
+        jetstream.set_timeout(durable::TRY);
         let records = Records::open(&jetstream, &names).await?;
         let snapshots = Snapshots::open(&jetstream, &names).await?;
         let cells = Bucket::open(&jetstream, &names.bucket("cells")).await?;

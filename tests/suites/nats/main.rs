@@ -6,4 +6,5 @@ mod cluster;
 mod fitness;
 mod gateways;
 mod log;
+mod replicas;
 mod setup;

@@ -105,6 +105,11 @@ fn sections_that_only_make_sense_together_are_compared() {
         (with("listen", "ops = \"0.0.0.0:7445\""), "listen.ops: the ops address is not loopback"),
         (with("nats", "prefix = \"a\""), "nats: the section has no effect"),
         (with("nats", "ca = \"a\"") + nats, "nats: `ca` and `certificate` have no effect"),
+        (
+            with("nats", "monitoring = [\"https://a:1\"]") + nats,
+            "nats.monitoring[0]: expected http://HOST:PORT",
+        ),
+        (with("nats", "monitoring = [\"http://a\"]") + nats, "nats.monitoring[0]: expected http://HOST:PORT"),
         (with("keys", "revoker = \"a.key\""), "keys.revoker: `revoker` needs `revoker_id`"),
         (with("keys", "approver_id = \"a\""), "keys.approver_id: `approver_id` needs `approver`"),
     ] {
@@ -113,7 +118,12 @@ fn sections_that_only_make_sense_together_are_compared() {
     let without_gateways = LEAST.replace("gateway_ca = [\"gateway-ca.pem\"]", "") + nats;
     let settings = read(&without_gateways).expect("gateways come over NATS");
     let Store::Nats(nats) = settings.store else { panic!("no cluster") };
-    assert_eq!(nats.prefix, "portcullis");
+    assert_eq!((nats.prefix.as_str(), nats.monitoring.len()), ("portcullis", 0));
+    let monitored = "[nats]\nmonitoring = [\"http://nats-1:8222\", \"http://127.0.0.1:1/\"]\n";
+    let settings = read(&(without_gateways + monitored)).expect("it reads");
+    let Store::Nats(nats) = settings.store else { panic!("no cluster") };
+    let addresses: Vec<String> = nats.monitoring.iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["nats-1:8222", "127.0.0.1:1"]);
     assert!(read(&with("listen", "ops_exposed = true\nops = \"0.0.0.0:7445\"")).is_ok());
 }
 

@@ -84,7 +84,7 @@ impl Bucket {
     ) -> Result<CellVersion, AppendFault> {
         let expected = Expected::LastOfSubject(expected.unwrap_or(0));
         let subject = self.subject(key);
-        Write { subject: &subject, headers, value, expected }.to(&self.jetstream, &self.stream).await
+        Write::new(&subject, headers, value, expected).to(&self.jetstream, &self.stream).await
     }
 
     /// Removes a value, if its version is still the expected one.

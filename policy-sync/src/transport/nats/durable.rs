@@ -26,6 +26,9 @@ pub(super) const TRY: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(12);
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
+/// The same, and how long in all, while another write is in flight.
+const MOMENT: Duration = Duration::from_millis(2);
+const IN_FLIGHT: Duration = Duration::from_secs(1);
 /// How a cluster refuses a write that another one in flight has overtaken.
 const OVERTAKEN: ErrorCode = ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT;
 
@@ -51,49 +54,58 @@ impl Expected {
 /// One write.
 #[derive(Debug)]
 pub(super) struct Write<'a> {
-    pub(super) subject: &'a str,
-    pub(super) headers: HeaderMap,
-    pub(super) value: Bytes,
-    pub(super) expected: Expected,
+    subject: &'a str,
+    headers: HeaderMap,
+    value: Bytes,
+    expected: Expected,
+    name: String,
 }
 
-impl Write<'_> {
+impl<'a> Write<'a> {
+    pub(super) fn new(subject: &'a str, mut headers: HeaderMap, value: Bytes, expected: Expected) -> Self {
+        let name = uuid::Uuid::now_v7().to_string();
+        headers.insert(WRITE, name.as_str());
+        Self { subject, headers, value, expected, name }
+    }
+
     /// Writes, and says under which sequence.
     ///
     /// # Errors
     /// [`AppendFault::Taken`] when something else is there; [`AppendFault::Transport`] when that could not be found out.
     pub(super) async fn to(
-        mut self,
+        self,
         jetstream: &jetstream::Context,
         stream: &Stream<()>,
     ) -> Result<u64, AppendFault> {
-        let name = uuid::Uuid::now_v7().to_string();
-        self.headers.insert(WRITE, name.as_str());
-        let until = Instant::now() + LONGEST;
-        let mut in_doubt = false;
+        let (begun, mut in_doubt) = (Instant::now(), false);
         loop {
             let fault = match self.attempt(jetstream).await {
                 Ok(sequence) => return Ok(sequence),
                 Err(fault) => fault,
             };
-            match outcome(&fault) {
+            let tried = begun.elapsed();
+            let pause = match outcome(&fault) {
                 Outcome::Refused => return Err(transport_fault(&fault).into()),
                 Outcome::Taken => match self.found(stream).await {
-                    Ok(Some(there)) if is_named(&there, &name) => return Ok(there.sequence),
-                    // An earlier try of ours may still be in flight, and refused this one.
-                    Ok(there) if in_doubt && self.expected.is_met_by(there.as_ref()) => {
-                        if Instant::now() >= until {
-                            return Err(transport_fault(&fault).into());
-                        }
-                    }
+                    Ok(Some(there)) if is_named(&there, &self.name) => return Ok(there.sequence),
+                    // Refused although what was expected is there: another write is in flight, and will show or be gone in a
+                    // moment. After an unanswered try it may be our own.
+                    Ok(there) if self.expected.is_met_by(there.as_ref()) => match in_doubt {
+                        true if tried >= LONGEST => return Err(transport_fault(&fault).into()),
+                        false if tried >= IN_FLIGHT => return Err(AppendFault::Taken),
+                        true | false => MOMENT,
+                    },
                     Ok(_) => return Err(AppendFault::Taken),
-                    Err(fault) if Instant::now() >= until => return Err(fault.into()),
-                    Err(_) => {}
+                    Err(fault) if tried >= LONGEST => return Err(fault.into()),
+                    Err(_) => PAUSE,
                 },
-                Outcome::Unknown if Instant::now() >= until => return Err(transport_fault(&fault).into()),
-                Outcome::Unknown => in_doubt = true,
-            }
-            tokio::time::sleep(PAUSE).await;
+                Outcome::Unknown if tried >= LONGEST => return Err(transport_fault(&fault).into()),
+                Outcome::Unknown => {
+                    in_doubt = true;
+                    PAUSE
+                }
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 

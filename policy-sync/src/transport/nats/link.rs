@@ -219,7 +219,8 @@ impl Link for NatsLink {
             let bus = self.bus().await?;
             let Some(era) = self.era(&bus, after.epoch).await? else { return Ok(Vec::new()) };
             let (name, subject) = (self.names.log_stream(), self.names.log_subject());
-            let jetstream = jetstream::new(bus.client().clone());
+            let mut jetstream = jetstream::new(bus.client().clone());
+            jetstream.set_timeout(TRY);
             let stream =
                 jetstream.get_stream_no_info(&name).await.map_err(|fault| transport_fault(&fault))?;
             records::read(bus.client(), &stream, (&name, &subject), era.place(after.sequence + 1), most).await

@@ -75,6 +75,8 @@ impl Records {
     }
 
     /// Writes down a record, if the stream still ends right before it.
+    ///
+    /// One after the other: were several sent at once, the second could be taken behind another control plane's first.
     pub(super) async fn append(&self, era: &Era, record: &Sealed) -> Result<(), AppendFault> {
         let expected = Expected::Last(era.place(record.position.sequence.saturating_sub(1)));
         self.write(HeaderMap::new(), record.envelope.clone(), expected).await.map(drop)
@@ -108,7 +110,7 @@ impl Records {
     }
 
     async fn write(&self, headers: HeaderMap, value: Bytes, expected: Expected) -> Result<u64, AppendFault> {
-        Write { subject: &self.subject, headers, value, expected }.to(&self.jetstream, &self.stream).await
+        Write::new(&self.subject, headers, value, expected).to(&self.jetstream, &self.stream).await
     }
 }
 
