@@ -132,15 +132,16 @@ fn the_example_manifests_are_read() {
 }
 
 #[test]
-fn the_unit_is_one_that_systemd_takes() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("portcullis-gateway.service");
-    // The program is not installed where the unit expects it.
-    let unit =
-        text("deploy/systemd/portcullis-gateway.service").replace("/usr/local/bin/portcullis", "/bin/true");
-    std::fs::write(&path, unit).unwrap();
-    let verified = std::process::Command::new("systemd-analyze").arg("verify").arg(&path).output();
-    let Ok(verified) = verified else { return eprintln!("skipped: no systemd-analyze on this machine") };
-    assert_eq!(String::from_utf8_lossy(&verified.stderr), "");
-    assert!(verified.status.success());
+fn the_units_are_ones_that_systemd_takes() {
+    for name in ["portcullis-gateway.service", "portcullis-control.service"] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(name);
+        // The program is not installed where the unit expects it.
+        let unit = text(&format!("deploy/systemd/{name}")).replace("/usr/local/bin/portcullis", "/bin/true");
+        std::fs::write(&path, unit).unwrap();
+        let verified = std::process::Command::new("systemd-analyze").arg("verify").arg(&path).output();
+        let Ok(verified) = verified else { return eprintln!("skipped: no systemd-analyze on this machine") };
+        assert_eq!(String::from_utf8_lossy(&verified.stderr), "");
+        assert!(verified.status.success());
+    }
 }
