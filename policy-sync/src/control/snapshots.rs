@@ -105,7 +105,7 @@ pub(super) async fn found_anew(
     state: &mut State,
 ) -> Result<(), PlaneFault> {
     let now = Timestamp::now();
-    let needed = state.needed(now.as_second());
+    let needed = Arc::new(state.needed(now.as_second()));
     let Built { chunks, moved } = build(transport, &needed).await?;
     let old = needed.position;
     let position = Position { epoch: unix(now).max(old.epoch + 1), ..old };
@@ -161,7 +161,7 @@ fn interval(inner: &Inner) -> u64 {
 /// Takes a snapshot of what the log comes to now.
 pub(super) async fn take(inner: &Arc<Inner>) -> Result<Position, PlaneFault> {
     let now = Timestamp::now();
-    let needed = inner.state().needed(now.as_second());
+    let needed = Arc::new(inner.state().needed(now.as_second()));
     let Built { chunks, moved } = build(&*inner.transport, &needed).await?;
     let position = needed.position;
     let head = SnapshotHead { position, at: now, chunks }.seal(&inner.keys.control);
@@ -179,46 +179,80 @@ struct Built {
     moved: Vec<([u8; 32], [u8; 32])>,
 }
 
-async fn build(transport: &dyn Transport, needed: &Needed) -> Result<Built, PlaneFault> {
-    let mut builder = Builder {
-        transport,
-        needed,
-        chunks: Chunks::default(),
-        open: Vec::new(),
-        built: Built { chunks: Vec::new(), moved: Vec::new() },
-    };
-    let damaged = |fault| PlaneFault::Damaged { after: needed.position, fault };
+async fn build(transport: &dyn Transport, needed: &Arc<Needed>) -> Result<Built, PlaneFault> {
+    let built = Built { chunks: Vec::new(), moved: Vec::new() };
+    let mut builder = Builder { transport, needed, chunks: Chunks::default(), open: Vec::new(), built };
     let mut after = 0;
     if let Some(head) = transport.snapshot().await? {
         // Our own word, or that of another control plane, verified when this one started.
-        let head = SnapshotHead::read_own(&head).map_err(damaged)?;
+        let head = SnapshotHead::read_own(&head).map_err(|fault| builder.damaged(fault))?;
         after = head.position.sequence;
         for digest in &head.chunks {
             let chunk = transport.chunk(digest).await?;
             let chunk = chunk.ok_or(PlaneFault::Incomplete { at: head.position })?;
-            builder.old_chunk(*digest, &chunk).await?;
+            builder.old_chunk(*digest, chunk).await?;
         }
     }
     while after < needed.position.sequence {
         let page = transport.read(after, PAGE).await?;
-        if page.is_empty() {
-            return Err(TransportFault("the log ends before the snapshot's position".into()).into());
-        }
-        for envelope in page {
-            let Record { position, at, by, entry, .. } = Record::read_own(&envelope).map_err(damaged)?;
-            after = position.sequence;
-            if after <= needed.position.sequence {
-                builder.add(Noted { sequence: after, at, by, entry }).await?;
-            }
-        }
+        let of = needed.clone();
+        let read = off_the_runtime(move || of.sift_records(&page)).await?;
+        let (last, kept) = read.map_err(|fault| builder.damaged(fault))?;
+        after = last.ok_or_else(|| TransportFault("the log ends before the snapshot's position".into()))?;
+        builder.add_all(kept).await?;
     }
     builder.close().await?;
     Ok(builder.built)
 }
 
+/// Reading thousands of entries takes a while, and must not keep a hint waiting for a thread of the runtime.
+async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, TransportFault> {
+    tokio::task::spawn_blocking(work).await.map_err(|fault| TransportFault(fault.to_string()))
+}
+
+/// An entry that is needed; with the digest of the manifest if it is one.
+type Kept = (Noted, Option<[u8; 32]>);
+
+impl Needed {
+    /// Those entries that are needed, and whether they are all.
+    fn sift(&self, entries: Vec<Noted>) -> (Vec<Kept>, bool) {
+        let count = entries.len();
+        let sifted = entries.into_iter().filter_map(|noted| {
+            let meaning = Meaning::read(&noted.entry, noted.at.as_second()).ok()?;
+            let digest = match &meaning {
+                Meaning::Manifest(signed) => Some(signed.digest),
+                Meaning::Withdrawal { .. }
+                | Meaning::Revocation(_)
+                | Meaning::Lift(_)
+                | Meaning::Crl { .. } => None,
+            };
+            self.holds(noted.sequence, &meaning).then_some((noted, digest))
+        });
+        let kept: Vec<_> = sifted.collect();
+        let all = kept.len() == count;
+        (kept, all)
+    }
+
+    /// The last sequence of a page of records, and what is needed of those up to the position.
+    fn sift_records(&self, page: &[Bytes]) -> Result<(Option<u64>, Vec<Kept>), LogFault> {
+        let (mut last, mut entries) = (None, Vec::new());
+        for envelope in page {
+            let Record { position: Position { sequence, .. }, at, by, entry, .. } =
+                Record::read_own(envelope)?;
+            last = Some(sequence);
+            if sequence <= self.position.sequence {
+                entries.push(Noted { sequence, at, by, entry });
+            }
+        }
+        Ok((last, self.sift(entries).0))
+    }
+}
+
 struct Builder<'a> {
     transport: &'a dyn Transport,
-    needed: &'a Needed,
+    needed: &'a Arc<Needed>,
     chunks: Chunks,
     /// The digests of the manifests in the chunk that is being filled.
     open: Vec<[u8; 32]>,
@@ -227,41 +261,27 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     /// Keeps a chunk as it is when everything in it is needed and it is worth one; else goes through it.
-    async fn old_chunk(&mut self, digest: [u8; 32], chunk: &[u8]) -> Result<(), PlaneFault> {
-        let noted = read_noted(&digest, chunk).map_err(|fault| self.damaged(fault))?;
-        let mut manifests = Vec::new();
-        let whole = chunk.len() >= CHUNK / 2
-            && noted.iter().all(|noted| match Meaning::read(&noted.entry, noted.at.as_second()) {
-                Ok(meaning) => {
-                    if let Meaning::Manifest(signed) = &meaning {
-                        manifests.push(signed.digest);
-                    }
-                    self.needed.holds(noted.sequence, &meaning)
-                }
-                Err(_) => false,
-            });
-        if whole {
-            self.close().await?;
-            self.built.chunks.push(digest);
-            self.built.moved.extend(manifests.into_iter().map(|manifest| (manifest, digest)));
-            return Ok(());
+    async fn old_chunk(&mut self, digest: [u8; 32], chunk: Bytes) -> Result<(), PlaneFault> {
+        let (needed, worth) = (self.needed.clone(), chunk.len() >= CHUNK / 2);
+        let sifted = off_the_runtime(move || Ok(needed.sift(read_noted(&digest, &chunk)?))).await?;
+        let (kept, all) = sifted.map_err(|fault| self.damaged(fault))?;
+        if !all || !worth {
+            return self.add_all(kept).await;
         }
-        for noted in noted {
-            self.add(noted).await?;
-        }
+        self.close().await?;
+        self.built.chunks.push(digest);
+        let manifests = kept.into_iter().filter_map(|(_, manifest)| manifest);
+        self.built.moved.extend(manifests.map(|manifest| (manifest, digest)));
         Ok(())
     }
 
-    async fn add(&mut self, noted: Noted) -> Result<(), PlaneFault> {
-        let Ok(meaning) = Meaning::read(&noted.entry, noted.at.as_second()) else { return Ok(()) };
-        if !self.needed.holds(noted.sequence, &meaning) {
-            return Ok(());
+    async fn add_all(&mut self, kept: Vec<Kept>) -> Result<(), PlaneFault> {
+        for (noted, manifest) in kept {
+            self.open.extend(manifest);
+            let full = self.chunks.add(&noted).map_err(|fault| self.damaged(fault))?;
+            self.keep(full).await?;
         }
-        if let Meaning::Manifest(signed) = &meaning {
-            self.open.push(signed.digest);
-        }
-        let full = self.chunks.add(&noted).map_err(|fault| self.damaged(fault))?;
-        self.keep(full).await
+        Ok(())
     }
 
     /// Finishes the chunk that is being filled.

@@ -81,6 +81,8 @@ pub struct State {
     sequences: HashMap<StatementId, u64>,
     lifts: HashMap<StatementId, u64>,
     crls: HashMap<Arc<[u8]>, CrlNote>,
+    /// The sequences of lifted revocations, to be forgotten with the next snapshot.
+    lifted: Vec<u64>,
     /// One copy of every name of who wrote something.
     names: HashSet<Arc<str>>,
 }
@@ -120,6 +122,7 @@ impl State {
             sequences: HashMap::new(),
             lifts: HashMap::new(),
             crls: HashMap::new(),
+            lifted: Vec::new(),
             names: HashSet::new(),
         }
     }
@@ -251,6 +254,9 @@ impl State {
         let shared = in_force.iter().find(|known| known.id == revocation.id).unwrap_or(revocation).clone();
         let by = self.name(place.by);
         let lifted = self.lifts.get(&revocation.id).copied();
+        if lifted.is_some() {
+            self.lifted.push(place.sequence);
+        }
         self.sequences.insert(revocation.id, place.sequence);
         self.revocations
             .insert(place.sequence, RevocationNote { revocation: shared, at: place.at, by, lifted });
@@ -264,6 +270,7 @@ impl State {
         self.lifts.insert(lifts, place.sequence);
         if let Some(note) = self.sequences.get(&lifts).and_then(|at| self.revocations.get_mut(at)) {
             note.lifted = Some(place.sequence);
+            self.lifted.extend(self.sequences.get(&lifts));
         }
     }
 
@@ -291,9 +298,7 @@ impl State {
         let life = i64::try_from(self.policy().bounds().max_ttl.as_secs()).unwrap_or(i64::MAX);
         let oldest = now.saturating_sub(life.saturating_add(AFTERLIFE));
         self.withdrawn.retain(|_, withdrawn| withdrawn.issued_at >= oldest);
-        let lifted = self.revocations.iter().filter(|(_, note)| note.lifted.is_some());
-        let forgotten: Vec<_> = lifted.map(|(sequence, _)| *sequence).collect();
-        for sequence in forgotten {
+        for sequence in std::mem::take(&mut self.lifted) {
             if let Some(note) = self.revocations.remove(&sequence) {
                 self.sequences.remove(&note.revocation.id);
             }

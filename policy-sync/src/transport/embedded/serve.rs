@@ -12,8 +12,8 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::{Embedded, Listener, QUEUE};
-use crate::transport::Desk;
+use crate::transport::{Desk, Report};
 
 /// The pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -124,6 +124,8 @@ struct Connection {
     gateway: Arc<str>,
     number: u64,
     cut: Arc<Notify>,
+    /// Held while the desk is told something, so that nothing is reported after the gateway has left.
+    listens: Mutex<bool>,
 }
 
 async fn serve(
@@ -155,6 +157,7 @@ async fn serve(
         gateway: gateway.clone(),
         number: transport.next_connection(),
         cut: Arc::new(Notify::new()),
+        listens: Mutex::new(false),
     });
     let service = {
         let connection = connection.clone();
@@ -202,7 +205,19 @@ impl Connection {
             return None;
         }
         listeners.insert(self.number, listener);
+        *self.listens() = true;
         Some(Frames { queue: frames, waiting, connection: self.clone() })
+    }
+
+    fn listens(&self) -> MutexGuard<'_, bool> {
+        self.listens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reported(&self, report: Report) {
+        let listens = self.listens();
+        if *listens {
+            self.desk.reported(&self.gateway, self.number, report);
+        }
     }
 }
 
@@ -233,6 +248,7 @@ impl Drop for Frames {
     fn drop(&mut self) {
         let Connection { transport, desk, gateway, number, .. } = &*self.connection;
         transport.listeners().remove(number);
+        *self.connection.listens() = false;
         desk.left(gateway, *number);
     }
 }

@@ -68,7 +68,7 @@ async fn take_reports(connection: Arc<Connection>, mut body: Incoming) {
                 Err(fault) => Err(fault.to_string()),
             };
             match report {
-                Ok(report) => connection.desk.reported(&connection.gateway, connection.number, report),
+                Ok(report) => connection.reported(report),
                 Err(fault) => {
                     tracing::warn!(gateway = &*connection.gateway, fault, "a report is not in order");
                     connection.transport.metrics.turned_away.with_label_values(&["report"]).inc();
