@@ -6,16 +6,19 @@
 
 mod ca;
 mod check;
+mod control_client;
 mod duration;
 pub(crate) mod exit;
 mod explain;
 mod gateway;
+mod gateways;
 pub(crate) mod log;
 pub(crate) mod manifest;
 mod pages;
 pub(crate) mod policy;
 mod print;
 mod revoke;
+mod revoke_control;
 pub(crate) mod running;
 mod sessions;
 pub(crate) mod settings;
@@ -61,6 +64,8 @@ enum Command {
     Ca(ca::Command),
     /// Withdraw what a manifest, device, user, agent or certificate may do, now
     Revoke(revoke::Arguments),
+    /// List the gateways of a control plane, and how far they follow it
+    Gateways(gateways::Arguments),
     /// List the live sessions of a running gateway, or cut one
     Sessions(sessions::Arguments),
     /// Print a completion script for a shell
@@ -91,6 +96,7 @@ fn run(command: Command, printer: &Printer) -> Outcome {
         Command::Manifest(command) => manifest::run(&command, printer),
         Command::Ca(command) => ca::run(&command, printer),
         Command::Revoke(arguments) => revoke::run(&arguments, printer),
+        Command::Gateways(arguments) => gateways::run(&arguments, printer),
         Command::Sessions(arguments) => sessions::run(&arguments, printer),
         Command::Completions(arguments) => pages::completions(&arguments, printer),
         Command::Man(arguments) => pages::man(&arguments, printer),

@@ -1,7 +1,8 @@
 //! `portcullis revoke`: withdrawing authority, now.
 //!
 //! Signs a revocation and puts it into the policy directory, whole, under a name that nobody can choose. Gateways that
-//! watch the directory enforce it within milliseconds; when one of them is named, this waits until it says so.
+//! watch the directory enforce it within milliseconds; when one of them is named, this waits until it says so. With a
+//! control plane named, it does all of this instead: see `revoke_control`.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,19 +19,20 @@ use rustls_pki_types::pem::PemObject as _;
 use serde_json::json;
 use sha2::Digest as _;
 
+use super::control_client::WhichControl;
 use super::exit::{During as _, Exit, Failure, Outcome};
 use super::manifest::sign::{KeyFile, line};
 use super::print::bytes;
 use super::running::Running;
 use super::settings::WhichGateway;
 use super::write;
-use super::{Printer, Table, duration, policy};
+use super::{Printer, Table, duration, policy, revoke_control};
 
 const POLL: Duration = Duration::from_millis(20);
 
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("target").required(true)
-    .args(["manifest", "device", "user", "agent", "certificate", "all"]))]
+    .args(["manifest", "device", "user", "agent", "certificate", "all", "lift"]))]
 pub(crate) struct Arguments {
     /// One manifest, for ever.
     #[arg(long, value_name = "ID")]
@@ -50,31 +52,53 @@ pub(crate) struct Arguments {
     /// Everybody.
     #[arg(long)]
     all: bool,
+    /// Instead of revoking: lift the revocation of this sequence, through a control plane.
+    #[arg(long, value_name = "SEQUENCE", requires = "control")]
+    lift: Option<u64>,
     /// Why, for the record.
-    #[arg(long, value_name = "TEXT")]
-    reason: String,
+    #[arg(long, value_name = "TEXT", required_unless_present = "lift")]
+    reason: Option<String>,
     #[command(flatten)]
-    key: KeyFile,
+    control: WhichControl,
+    /// Fail when a gateway that the control plane knows has not said that it enforces it.
+    #[arg(long, requires = "control")]
+    require_all: bool,
+    #[command(flatten)]
+    key: Option<KeyFile>,
     /// The policy directory, unless the settings name it.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "control")]
     policy: Option<PathBuf>,
     #[command(flatten)]
     gateway: WhichGateway,
-    /// How long to wait for the named gateway.
+    /// How long to wait for the named gateway, or for those of the control plane.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
     wait: Duration,
 }
 
+impl Arguments {
+    /// Present whenever something is revoked; the parser sees to that.
+    fn reason(&self) -> &str {
+        self.reason.as_deref().unwrap_or_default()
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments, printer: &Printer) -> Outcome {
+    if arguments.control.is_named() {
+        return through_control(arguments, printer);
+    }
     let target = target(arguments)?;
     let settings = arguments.gateway.settings()?;
     let directory = directory(arguments, settings.as_ref())?;
-    let key = arguments.key.read()?;
+    let key = arguments.key.as_ref().ok_or_else(|| {
+        Failure::usage("there is nothing to sign the revocation with")
+            .help("name a private key with --key, or a control plane with --control")
+    })?;
+    let key = key.read()?;
     check_key(&key, settings.as_ref())?;
     let running = if arguments.gateway.is_named() { Some(arguments.gateway.running()?) } else { None };
     // Asked before, so that what is gone afterwards can be told; a gateway that is down does not stop a revocation.
     let before = running.and_then(|running| sessions_of(running, &target).ok());
-    let (revocation, path) = publish(target, &arguments.reason, &key, &directory)?;
+    let (revocation, path) = publish(target, arguments.reason(), &key, &directory)?;
     let enforced = match running {
         Some(running) => {
             let awaited = await_gateway(running, &revocation, before.unwrap_or_default(), arguments.wait);
@@ -87,6 +111,22 @@ pub(crate) fn run(arguments: &Arguments, printer: &Printer) -> Outcome {
     };
     report(&revocation, &path, enforced.as_ref(), printer)?;
     Ok(Exit::Done)
+}
+
+fn through_control(arguments: &Arguments, printer: &Printer) -> Outcome {
+    if arguments.key.is_some() || arguments.gateway.is_named() {
+        return Err(Failure::usage("a control plane signs by itself and knows its gateways")
+            .help("leave out --key, --config and --admin, or leave out --control"));
+    }
+    let client = arguments.control.client()?;
+    match arguments.lift {
+        Some(sequence) => revoke_control::lift(&client, sequence, printer),
+        None => {
+            let (target, wait) = (target(arguments)?, arguments.wait);
+            let require_all = arguments.require_all;
+            revoke_control::revoke(&client, &target, arguments.reason(), wait, require_all, printer)
+        }
+    }
 }
 
 fn target(arguments: &Arguments) -> Result<Target, Failure> {

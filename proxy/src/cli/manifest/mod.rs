@@ -5,6 +5,7 @@ pub(crate) mod document;
 pub(crate) mod keygen;
 mod lint;
 mod new;
+mod push;
 pub(crate) mod sign;
 mod verify;
 
@@ -26,6 +27,8 @@ pub(crate) enum Command {
     Diff(diff::Arguments),
     /// Sign a manifest, or add a signature to a signed one
     Sign(sign::Arguments),
+    /// Hand signed manifests to a control plane, or approve those that wait there
+    Push(push::Arguments),
     /// Check the signatures of a signed manifest or revocation
     Verify(verify::Arguments),
     /// Print what a manifest says, signed or not, in canonical form
@@ -48,6 +51,7 @@ pub(crate) fn run(command: &Command, printer: &Printer) -> Outcome {
         Command::Lint(arguments) => lint::run(arguments, printer),
         Command::Diff(arguments) => diff::run(arguments, printer),
         Command::Sign(arguments) => sign::run(arguments, printer),
+        Command::Push(arguments) => push::run(arguments, printer),
         Command::Verify(arguments) => verify::run(arguments, printer),
         Command::Show(arguments) => show(arguments, printer),
         Command::Schema => {
