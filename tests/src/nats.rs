@@ -42,13 +42,13 @@ pub struct NatsSettings {
     pub max_payload: usize,
     /// Whether there is JetStream.
     pub jetstream: bool,
-    /// Further lines of the configuration.
-    pub further: String,
+    /// The whole configuration instead, with `{client}`, `{monitoring}` and `{store}` where ports and the store go.
+    pub whole: Option<String>,
 }
 
 impl Default for NatsSettings {
     fn default() -> Self {
-        Self { sync: "always", max_payload: 8 << 20, jetstream: true, further: String::new() }
+        Self { sync: "always", max_payload: 8 << 20, jetstream: true, whole: None }
     }
 }
 
@@ -109,8 +109,12 @@ impl Nats {
             Some((client, monitoring)) => (client.to_string(), monitoring.to_string()),
             None => ("-1".to_owned(), "-1".to_owned()),
         };
-        let NatsSettings { sync, max_payload, jetstream, further } = &self.settings;
+        let NatsSettings { sync, max_payload, jetstream, whole } = &self.settings;
         let store = self.dir.path().join("store");
+        if let Some(whole) = whole {
+            let whole = whole.replace("{client}", &client).replace("{monitoring}", &monitoring);
+            return whole.replace("{store}", &store.display().to_string());
+        }
         let mut text = format!(
             "server_name: {}\nlisten: \"127.0.0.1:{client}\"\nhttp: \"127.0.0.1:{monitoring}\"\nmax_payload: {max_payload}\n",
             self.name
@@ -129,7 +133,7 @@ impl Nats {
                 routes.join(", ")
             );
         }
-        text + further
+        text
     }
 
     /// The URL for clients.

@@ -2,6 +2,7 @@
 //!
 //! Where there is no `nats-server`, the tests say on their output that they are skipped.
 
+mod access;
 mod cluster;
 mod fitness;
 mod gateways;
