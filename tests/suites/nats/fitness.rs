@@ -113,3 +113,41 @@ async fn two_prefixes_on_one_server_know_nothing_of_each_other() {
     one.set_cell("gateway/gw-1", None, "x".into()).await.unwrap();
     assert_eq!(two.cell("gateway/gw-1").await.unwrap(), None);
 }
+
+/// Two accounts; that of the control planes may ask the system's what the servers are set to.
+fn with_an_export_of_the_system(sync: &str) -> NatsSettings {
+    let whole = format!(
+        r#"
+        server_name: nats-1
+        listen: "127.0.0.1:{{client}}"
+        http: "127.0.0.1:{{monitoring}}"
+        max_payload: 8MB
+        jetstream {{ store_dir: "{{store}}", sync_interval: {sync} }}
+        system_account: SYS
+        no_auth_user: control
+        accounts {{
+          SYS {{ exports: [ {{ service: "$SYS.REQ.SERVER.PING.VARZ", response_type: "stream" }} ] }}
+          PORTCULLIS {{
+            jetstream: enabled
+            imports: [ {{ service: {{ account: SYS, subject: "$SYS.REQ.SERVER.PING.VARZ" }} }} ]
+            users: [ {{ user: control, password: control }} ]
+          }}
+        }}
+        "#
+    );
+    NatsSettings { whole: Some(whole), ..NatsSettings::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_system_account_tells_who_may_ask_it_whether_writes_are_synced() {
+    for (sync, fit) in [("always", true), ("10s", false)] {
+        let Some(nats) = Nats::with(with_an_export_of_the_system(sync)).await else { return };
+        let options = NatsOptions { monitoring: vec![], ..nats.options() };
+        if fit {
+            assert_eq!(NatsTransport::open(&options).await.unwrap().durability(), Durability::Verified);
+        } else {
+            let trouble = refusal(&options).await;
+            assert!(trouble.contains("sync_interval: always"), "{trouble}");
+        }
+    }
+}
