@@ -120,13 +120,26 @@ impl Snapshot {
         if manifest.expired(now) { Err(Reason::ManifestExpired) } else { Ok(()) }
     }
 
-    /// Which manifest applies, whatever its standing.
     fn select(&self, asking: &Asking<'_>) -> Result<&Arc<LiveManifest>, Reason> {
-        let manifests = self.manifests_of(asking.device);
-        if let Some(agent) = asking.certificate_agent.or(asking.requested_agent) {
+        let agent = asking.certificate_agent.or(asking.requested_agent);
+        self.manifest_of(asking.device, agent, asking.now)
+    }
+
+    /// Which manifest applies to this agent of a device, whatever its standing; without an agent the only one in force.
+    ///
+    /// # Errors
+    /// The reason why none does.
+    pub(crate) fn manifest_of(
+        &self,
+        device: &DeviceId,
+        agent: Option<&AgentName>,
+        now: i64,
+    ) -> Result<&Arc<LiveManifest>, Reason> {
+        let manifests = self.manifests_of(device);
+        if let Some(agent) = agent {
             return manifests.iter().find(|live| live.manifest.agent == *agent).ok_or(Reason::NoManifest);
         }
-        let mut in_force = manifests.iter().filter(|live| self.manifest_standing(live, asking.now).is_ok());
+        let mut in_force = manifests.iter().filter(|live| self.manifest_standing(live, now).is_ok());
         match (in_force.next(), in_force.next()) {
             (Some(only), None) => Ok(only),
             (Some(_), Some(_)) => Err(Reason::ManifestRequired),

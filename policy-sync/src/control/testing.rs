@@ -13,6 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use certs::authority::Authority;
 use certs::{ServerCertificate, TlsVersions, server_config_without_device_authentication};
 use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use prometheus::Registry;
 use rustls_pki_types::pem::PemObject as _;
@@ -21,11 +22,13 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::plane::{Plane, PlaneOptions};
-use crate::keys::{KeyRing, Role, TrustedKey};
-use crate::signed::Approvals;
+use super::plane::{Plane, PlaneOptions, RevokeOrder, RevokeWhat};
+use crate::keys::{KeyRing, Role, SigningKey, TrustedKey};
+use crate::log::Entry;
+use crate::signed::{Approvals, sign_manifest};
 use crate::snapshot::PolicyBounds;
-use crate::testing::key;
+use crate::target::Target;
+use crate::testing::{Draft, key};
 use crate::transport::memory::MemoryLog;
 
 /// Signs tokens with one P-256 key.
@@ -131,6 +134,7 @@ impl PublishedKeys {
 /// A control plane over a log in memory, with every key it may need.
 pub(crate) struct Planes {
     pub(crate) plane: Arc<Plane>,
+    pub(crate) author: SigningKey,
     pub(crate) registry: Registry,
     pub(crate) recorder: Recorder,
     _dir: tempfile::TempDir,
@@ -161,6 +165,24 @@ impl Planes {
             recorder: recorder.clone(),
             registry: registry.clone(),
         };
-        Self { plane: Plane::open(options).await.unwrap(), registry, recorder, _dir: dir }
+        Self { plane: Plane::open(options).await.unwrap(), author, registry, recorder, _dir: dir }
+    }
+
+    /// Has a manifest written down, issued now.
+    pub(crate) async fn submit(&self, draft: &Draft<'_>) {
+        self.submit_issued(draft, Timestamp::now()).await;
+    }
+
+    pub(crate) async fn submit_issued(&self, draft: &Draft<'_>, issued: Timestamp) {
+        let envelope = sign_manifest(draft.read(), issued.as_second(), &self.author);
+        let entry = Entry::Manifest(envelope.to_json().into());
+        self.plane.submit(entry, "author").await.unwrap();
+    }
+
+    /// Revokes, and says under which sequence.
+    pub(crate) async fn revoke(&self, target: Target) -> u64 {
+        let what = RevokeWhat::Unsigned { target, reason: "test".into(), timestamp: None };
+        let order = RevokeOrder { what, by: "tester".into(), wait: Duration::ZERO };
+        self.plane.revoke(order).await.unwrap().sequence
     }
 }
