@@ -3,6 +3,7 @@
 //! One thread writes. Whatever waits for it when it begins a commit shares that commit, so that many appends pay for one sync. Nothing is
 //! answered before the commit that holds it is on the disk. Readers see the last commit and wait for nobody.
 
+use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -38,6 +39,9 @@ const TOGETHER: usize = 256;
 const CACHE: usize = 128 << 20;
 /// How large a page of records becomes, in bytes; one record may be larger.
 const PAGE: usize = 4 << 20;
+/// How many records and chunks are dropped in one commit.
+const RECORDS_AT_ONCE: u64 = 1000;
+const CHUNKS_AT_ONCE: usize = 8;
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +76,9 @@ pub(super) struct Store {
 enum Change {
     Append(Vec<Sealed>),
     Chunk([u8; 32], Bytes),
-    Snapshot(Bytes, u64),
+    Snapshot(Bytes),
+    DropRecords { up_to: u64 },
+    DropChunks(Vec<[u8; 32]>),
     Cell(String, Option<CellVersion>, Bytes),
 }
 
@@ -110,8 +116,21 @@ impl Store {
         self.write(Change::Chunk(digest, chunk)).await.map_err(into_transport)
     }
 
+    /// Keeps the head first, and then drops what it makes superfluous, a little at a time: nobody waits long behind that.
     pub(super) async fn keep_snapshot(&self, head: Bytes, keep_after: u64) -> Result<(), TransportFault> {
-        self.write(Change::Snapshot(head, keep_after)).await.map_err(into_transport)
+        let chunks = |head: &[u8]| SnapshotHead::read_own(head).map(|head| head.chunks).unwrap_or_default();
+        let named: HashSet<_> = chunks(&head).into_iter().collect();
+        let mut before = self.snapshot().await?.map_or_else(Vec::new, |head| chunks(&head));
+        before.retain(|chunk| !named.contains(chunk));
+        self.write(Change::Snapshot(head)).await.map_err(into_transport)?;
+        for some in before.chunks(CHUNKS_AT_ONCE) {
+            self.write(Change::DropChunks(some.to_vec())).await.map_err(into_transport)?;
+        }
+        while let Some(first) = self.first().await?.filter(|first| *first <= keep_after) {
+            let up_to = first.saturating_add(RECORDS_AT_ONCE).min(keep_after);
+            self.write(Change::DropRecords { up_to }).await.map_err(into_transport)?;
+        }
+        Ok(())
     }
 
     pub(super) async fn set_cell(
@@ -144,6 +163,15 @@ impl Store {
                 page.push(Bytes::copy_from_slice(envelope.value()));
             }
             Ok(page)
+        })
+        .await
+    }
+
+    /// The sequence of the first record.
+    async fn first(&self) -> Result<Option<u64>, TransportFault> {
+        self.look(|database| {
+            let records = database.begin_read()?.open_table(RECORDS)?;
+            Ok(records.first()?.map(|(sequence, _)| sequence.value()))
         })
         .await
     }
@@ -202,14 +230,22 @@ impl Store {
     }
 }
 
-/// Makes every table, so that readers find them.
+/// Makes every table, so that readers find them, and drops chunks of snapshots that were never finished.
 fn prepare(database: &Database) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     transaction.open_table(RECORDS)?;
-    transaction.open_table(CHUNKS)?;
     transaction.open_table(CELLS)?;
-    transaction.open_table(SNAPSHOT)?;
     transaction.open_table(COUNTS)?;
+    {
+        let snapshot = transaction.open_table(SNAPSHOT)?;
+        let mut chunks = transaction.open_table(CHUNKS)?;
+        let head = snapshot.get(())?.map(|head| SnapshotHead::read_own(head.value()));
+        // Beside a head that cannot be read everything stays, for whoever looks into it.
+        if let Some(named) = head.map_or(Some(Vec::new()), |head| head.ok().map(|head| head.chunks)) {
+            let named: HashSet<_> = named.into_iter().collect();
+            chunks.retain(|digest, _| named.contains(digest))?;
+        }
+    }
     transaction.commit()?;
     Ok(())
 }
@@ -287,15 +323,21 @@ fn apply(transaction: &WriteTransaction, change: Change) -> Result<bool, redb::E
         Change::Chunk(digest, chunk) => {
             transaction.open_table(CHUNKS)?.insert(&digest, chunk.as_ref())?;
         }
-        Change::Snapshot(head, keep_after) => {
+        Change::Snapshot(head) => {
             transaction.open_table(SNAPSHOT)?.insert((), head.as_ref())?;
-            transaction.open_table(RECORDS)?.retain_in(..=keep_after, |_, _| false)?;
-            // A head that cannot be read names no chunks; whoever keeps one has sealed it.
+            // A head that cannot be read stands nowhere; whoever keeps one has sealed it.
             if let Ok(head) = SnapshotHead::read_own(&head) {
-                let named: std::collections::HashSet<_> = head.chunks.into_iter().collect();
-                transaction.open_table(CHUNKS)?.retain(|digest, _| named.contains(digest))?;
                 let end = counts.get(END)?.map_or(0, |end| end.value());
                 counts.insert(END, end.max(head.position.sequence))?;
+            }
+        }
+        Change::DropRecords { up_to } => {
+            transaction.open_table(RECORDS)?.retain_in(..=up_to, |_, _| false)?;
+        }
+        Change::DropChunks(digests) => {
+            let mut chunks = transaction.open_table(CHUNKS)?;
+            for digest in digests {
+                chunks.remove(&digest)?;
             }
         }
         Change::Cell(key, expected, value) => {
