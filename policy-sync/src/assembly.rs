@@ -15,7 +15,7 @@ use crate::snapshot::{LiveManifest, PolicyBounds, Snapshot};
 use crate::target::Target;
 
 /// How far ahead of the gateway's clock a manifest may be issued, in seconds.
-const CLOCK_SKEW: i64 = 300;
+pub(crate) const CLOCK_SKEW: i64 = 300;
 
 /// The latest manifest admitted for an id, or for an agent on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

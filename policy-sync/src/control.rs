@@ -8,8 +8,8 @@
 //! [`jwks`] says who signed a token of somebody else: a person's, or a shared signal. [`callers`] says who asks something
 //! of the API, by [`tokens`] or by [`oidc`], and `rates` how often; [`roles`] what they may. [`api`] is how all of
 //! this is said in HTTP, [`proposals`] what waits there for approval, [`serve`] its listener, [`ops`] the one for the machine.
-//! [`leases`] is how gateways share a budget. [`signals`] are what others have noticed, [`agents`] what an
-//! agent is told of itself.
+//! [`checkout`] brings the files of a directory into the log. [`leases`] is how gateways share a budget. [`signals`] are
+//! what others have noticed, [`agents`] what an agent is told of itself.
 //!
 //! Relies on a [`Transport`](crate::transport::Transport) for durability and delivery. A plane has no state of its own: whatever
 //! it holds follows from the log, so any number of planes may share one. It never enforces anything.
@@ -30,6 +30,7 @@ mod writing;
 pub mod agents;
 pub mod api;
 pub mod callers;
+pub mod checkout;
 pub mod jwks;
 pub mod leases;
 pub mod oidc;

@@ -5,7 +5,7 @@
 
 pub mod dir;
 pub mod follow;
-mod intake;
+pub(crate) mod intake;
 mod kept;
 mod memory;
 

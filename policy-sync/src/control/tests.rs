@@ -1,5 +1,7 @@
 //! A control plane over a log in memory.
 
+mod checkout;
+mod followed;
 mod following;
 mod restoring;
 mod revoking;

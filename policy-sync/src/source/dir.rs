@@ -5,14 +5,15 @@
 //! more to come; a rescan every second finds what was not reported. Removing a manifest's file withdraws the manifest, and a
 //! file that is not in order authorizes nothing; removing a revocation's file lifts nothing.
 
-mod folder;
+pub(crate) mod folder;
 mod layout;
-mod watch;
+pub(crate) mod scout;
+pub(crate) mod watch;
 mod worker;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::SyncSender;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -27,13 +28,11 @@ use crate::signed::Approvals;
 use crate::snapshot::PolicyBounds;
 use crate::source::SourceFault;
 use crate::source::intake::{Authorities, Intake};
-use watch::{Wake, Watch};
+use scout::Scout;
+use watch::Wake;
 use worker::Worker;
 
 pub use layout::{write_crl, write_manifest, write_revocation};
-
-/// How many reports of the system may wait; more lead to a rescan.
-const WAKES: usize = 4096;
 
 /// Takes over the CRLs of the source: all that it holds, whenever one of them has changed. Called on the source's thread.
 pub type CrlSink = Box<dyn Fn(Vec<Document>) + Send>;
@@ -100,15 +99,11 @@ impl DirSource {
         let authorities = Authorities { ring: options.keys, approvals: options.approvals };
         let metrics = PolicyMetrics::register(registry)?;
         let intake = Intake::open(&options.state, authorities, options.bounds, feed, recorder, metrics)?;
-        let (wakes, woken) = sync_channel(WAKES);
-        // The system reports absolute paths, and they have to be recognised as those of this directory. Pinned by
-        // `a_directory_named_by_a_relative_path_is_watched_all_the_same`.
-        let directory = std::path::absolute(&options.directory).unwrap_or(options.directory);
-        let watch = Watch::new(&directory, wakes.clone());
-        let mut worker = Worker::new(&directory, intake, watch, crls);
+        let (scout, wakes) = Scout::new(&options.directory);
+        let mut worker = Worker::new(scout, intake, crls);
         worker.begin();
         let rescan = options.rescan;
-        let thread = thread::Builder::new().name("policy".into()).spawn(move || worker.run(&woken, rescan));
+        let thread = thread::Builder::new().name("policy".into()).spawn(move || worker.run(rescan));
         Ok(Self { wakes, thread: Some(thread.map_err(SourceFault::Thread)?) })
     }
 

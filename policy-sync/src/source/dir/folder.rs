@@ -15,9 +15,9 @@ const LARGE: usize = 4096;
 /// How many rescans of a large folder are left out between two that are not.
 const LEFT_OUT: u32 = 30;
 
-pub(super) struct Folder {
-    pub(super) kind: Kind,
-    pub(super) path: PathBuf,
+pub(crate) struct Folder {
+    pub(crate) kind: Kind,
+    pub(crate) path: PathBuf,
     files: HashMap<String, Seen>,
     /// The files that are not in order at the moment.
     refused: BTreeSet<String>,
@@ -28,15 +28,22 @@ pub(super) struct Folder {
 
 /// What is known of a file.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// The version that was read; none when it has to be read again in any case.
-    pub(super) version: Option<Version>,
-    pub(super) standing: Standing,
+    pub(crate) version: Option<Version>,
+    pub(crate) standing: Standing,
+}
+
+impl Seen {
+    /// Whether nothing has to be made of a file of this version any more.
+    pub(crate) fn settles(&self, version: Version) -> bool {
+        self.version == Some(version) && self.standing != Standing::NotYet
+    }
 }
 
 /// What a file amounts to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(crate) enum Standing {
     /// A manifest that is held.
     Held(Held),
     /// A statement or CRL that was taken over.
@@ -48,7 +55,7 @@ pub(super) enum Standing {
 }
 
 impl Folder {
-    pub(super) fn new(directory: &Path, kind: Kind) -> Self {
+    pub(crate) fn new(directory: &Path, kind: Kind) -> Self {
         let path = directory.join(kind.folder());
         Self {
             kind,
@@ -75,7 +82,7 @@ impl Folder {
 
     /// The names of files that are new, gone, or not the version that was read. Unless `thorough`, a large folder is
     /// looked at only now and then.
-    pub(super) fn changed(&mut self, thorough: bool) -> io::Result<Vec<String>> {
+    pub(crate) fn changed(&mut self, thorough: bool) -> io::Result<Vec<String>> {
         if !thorough && self.files.len() > LARGE && self.left_out < LEFT_OUT {
             self.left_out += 1;
             // Whether it can still be read is asked every time.
@@ -96,17 +103,26 @@ impl Folder {
     }
 
     /// Has every file read again at the next rescan.
-    pub(super) fn forget_versions(&mut self) {
+    pub(crate) fn forget_versions(&mut self) {
         self.files.values_mut().for_each(|seen| seen.version = None);
     }
 
+    /// Has every file that is not in order read again.
+    pub(crate) fn forget_refused(&mut self) {
+        for name in &self.refused {
+            if let Some(seen) = self.files.get_mut(name) {
+                seen.version = None;
+            }
+        }
+    }
+
     /// What is known of a file.
-    pub(super) fn seen(&self, name: &str) -> Option<&Seen> {
+    pub(crate) fn seen(&self, name: &str) -> Option<&Seen> {
         self.files.get(name)
     }
 
     /// Notes what a file amounts to now; nothing when it is gone.
-    pub(super) fn note(&mut self, name: &str, seen: Option<Seen>) {
+    pub(crate) fn note(&mut self, name: &str, seen: Option<Seen>) {
         self.refused.remove(name);
         self.not_yet.remove(name);
         let Some(seen) = seen else {
@@ -122,23 +138,40 @@ impl Folder {
     }
 
     /// The names of all files that count.
-    pub(super) fn names(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
         self.files.keys()
     }
 
+    /// Whether one of the files holds the manifest of this payload.
+    pub(crate) fn holds(&self, digest: &[u8; 32]) -> bool {
+        self.held().any(|held| held.digest == *digest)
+    }
+
     /// The manifests that are held, which are forgotten by this.
-    pub(super) fn surrender(&mut self) -> Vec<Held> {
+    pub(crate) fn surrender(&mut self) -> Vec<Held> {
         let files = std::mem::take(&mut self.files).into_values();
         files
             .filter_map(|seen| if let Standing::Held(held) = seen.standing { Some(held) } else { None })
             .collect()
     }
 
-    pub(super) fn refused(&self) -> usize {
+    /// The manifests that are held.
+    pub(crate) fn held(&self) -> impl Iterator<Item = &Held> {
+        self.files
+            .values()
+            .filter_map(|seen| if let Standing::Held(held) = &seen.standing { Some(held) } else { None })
+    }
+
+    /// Whether this file is not in order at the moment.
+    pub(crate) fn is_refused(&self, name: &str) -> bool {
+        self.refused.contains(name)
+    }
+
+    pub(crate) fn refused(&self) -> usize {
         self.refused.len()
     }
 
-    pub(super) fn not_yet(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn not_yet(&self) -> impl Iterator<Item = &String> {
         self.not_yet.iter()
     }
 }

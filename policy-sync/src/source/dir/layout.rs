@@ -21,7 +21,7 @@ const LARGEST_CRL: usize = 256 << 20;
 
 impl Kind {
     /// The folder for files of this kind.
-    pub(super) const fn folder(self) -> &'static str {
+    pub(crate) const fn folder(self) -> &'static str {
         match self {
             Self::Manifest => "manifests",
             Self::Revocation => "revocations",
@@ -30,7 +30,7 @@ impl Kind {
     }
 
     /// The name of a file of this kind, if it is one: hidden files and other endings do not count.
-    pub(super) fn name(self, file_name: &OsStr) -> Option<&str> {
+    pub(crate) fn name(self, file_name: &OsStr) -> Option<&str> {
         let name = file_name.to_str().filter(|name| !name.starts_with('.'))?;
         let endings: &[&str] = match self {
             Self::Manifest | Self::Revocation => &["json"],
@@ -41,7 +41,7 @@ impl Kind {
     }
 
     /// The largest file of this kind, in bytes.
-    pub(super) const fn largest(self) -> usize {
+    pub(crate) const fn largest(self) -> usize {
         match self {
             Self::Manifest | Self::Revocation => LARGEST_ENVELOPE,
             Self::Crl => LARGEST_CRL,

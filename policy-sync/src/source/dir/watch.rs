@@ -19,7 +19,7 @@ use crate::snapshot::PolicyBounds;
 use crate::source::intake::{Authorities, Kind};
 
 /// Why the thread wakes up.
-pub(super) enum Wake {
+pub(crate) enum Wake {
     /// Something happened to this path.
     Touched { path: PathBuf, at: Instant },
     /// Everything has to be looked at.
@@ -30,7 +30,7 @@ pub(super) enum Wake {
     Stop,
 }
 
-pub(super) struct Watch {
+pub(crate) struct Watch {
     directory: PathBuf,
     watcher: Option<RecommendedWatcher>,
     /// What is watched, by device and inode: a path that leads elsewhere now has to be watched anew.
@@ -39,7 +39,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(directory: &Path, wakes: SyncSender<Wake>) -> Self {
+    pub(crate) fn new(directory: &Path, wakes: SyncSender<Wake>) -> Self {
         let overflowed = Arc::new(AtomicBool::new(false));
         let overflow = overflowed.clone();
         let report = move |event: notify::Result<Event>| {
@@ -57,7 +57,7 @@ impl Watch {
     }
 
     /// Watches what is there now, in place of what was there before.
-    pub(super) fn refresh(&mut self) {
+    pub(crate) fn refresh(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
         for path in places(&self.directory) {
             let identity = fs::metadata(&path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
@@ -79,12 +79,12 @@ impl Watch {
     }
 
     /// Whether anything is reported at all.
-    pub(super) fn works(&self) -> bool {
+    pub(crate) fn works(&self) -> bool {
         self.watcher.is_some() && !self.watched.is_empty()
     }
 
     /// Whether reports were lost since the last call.
-    pub(super) fn overflowed(&self) -> bool {
+    pub(crate) fn overflowed(&self) -> bool {
         self.overflowed.swap(false, Ordering::AcqRel)
     }
 }

@@ -3,10 +3,7 @@
 //! Takes whatever wakes are waiting, reads the files they name, and publishes. Few changes are published one by one, so
 //! that each revocation has a receipt of its own; many are published together. Revocations come before manifests.
 
-use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use audit::{Event, EventType};
@@ -15,7 +12,7 @@ use jiff::Timestamp;
 
 use super::CrlSink;
 use super::folder::{Folder, Seen, Standing};
-use super::watch::{Wake, Watch};
+use super::scout::{Files, Found, Reading, Scout};
 use crate::files;
 use crate::snapshot::PolicyBounds;
 use crate::source::intake::{Authorities, Held, Intake, Kind};
@@ -27,10 +24,9 @@ const LARGEST_BATCH: usize = 256;
 const ONE_BY_ONE: usize = 16;
 
 pub(super) struct Worker {
-    folders: [Folder; 3],
+    scout: Scout,
     intake: Intake,
     memory: Memory,
-    watch: Watch,
     crls: CrlSink,
     /// What is held from the last good policy until the directory has been read once.
     provisional: Vec<Held>,
@@ -40,43 +36,16 @@ pub(super) struct Worker {
     crls_changed: bool,
 }
 
-/// Files that have to be looked at.
-#[derive(Default)]
-struct Due {
-    files: BTreeSet<(Kind, String)>,
-    everything: bool,
-    noticed: Option<Instant>,
-    reload: Option<Box<(Authorities, PolicyBounds)>>,
-    stop: bool,
-}
-
 impl Worker {
-    pub(super) fn new(
-        directory: &Path,
-        (intake, memory): (Intake, Memory),
-        watch: Watch,
-        crls: CrlSink,
-    ) -> Self {
-        let folders = Kind::ALL.map(|kind| Folder::new(directory, kind));
+    pub(super) fn new(scout: Scout, (intake, memory): (Intake, Memory), crls: CrlSink) -> Self {
         let provisional = Vec::new();
-        Self {
-            folders,
-            intake,
-            memory,
-            watch,
-            crls,
-            provisional,
-            up: None,
-            pruned: false,
-            crls_changed: true,
-        }
+        Self { scout, intake, memory, crls, provisional, up: None, pruned: false, crls_changed: true }
     }
 
     /// The first reading: the directory, or the last good policy when it is away.
     pub(super) fn begin(&mut self) {
         let began = Instant::now();
         self.intake.leave_log();
-        self.watch.refresh();
         let changed = self.look_at_everything(true);
         if self.up == Some(false) {
             self.fall_back();
@@ -92,10 +61,10 @@ impl Worker {
     }
 
     /// Works until the source is dropped.
-    pub(super) fn run(mut self, woken: &Receiver<Wake>, rescan: Duration) {
+    pub(super) fn run(mut self, rescan: Duration) {
         let mut rescanned = Instant::now();
         loop {
-            let due = self.wait(woken, rescan.saturating_sub(rescanned.elapsed()));
+            let due = self.scout.wait(rescan.saturating_sub(rescanned.elapsed()));
             if due.stop {
                 break;
             }
@@ -106,8 +75,7 @@ impl Worker {
                 self.rebound(authorities, bounds);
             }
             if due.everything || rescanned.elapsed() >= rescan {
-                self.watch.refresh();
-                files.extend(self.look_at_everything(due.everything || !self.watch.works()));
+                files.extend(self.look_at_everything(due.everything));
                 rescanned = Instant::now();
             }
             self.apply(&files.into_iter().collect::<Vec<_>>(), noticed);
@@ -121,10 +89,11 @@ impl Worker {
 
     fn rebound(&mut self, authorities: Authorities, bounds: PolicyBounds) {
         self.intake.rebound(authorities, bounds);
-        self.folders.iter_mut().for_each(Folder::forget_versions);
+        self.scout.folders.iter_mut().for_each(Folder::forget_versions);
         if self.up == Some(false) {
             // What is held cannot be read again: it stands or falls by what was kept of it.
             let held = self
+                .scout
                 .folders
                 .iter_mut()
                 .flat_map(Folder::surrender)
@@ -134,68 +103,8 @@ impl Worker {
         }
     }
 
-    /// Waits for the first wake and takes the others that are there already.
-    fn wait(&self, woken: &Receiver<Wake>, at_most: Duration) -> Due {
-        let mut due = Due::default();
-        match woken.recv_timeout(at_most) {
-            Ok(wake) => self.note(wake, &mut due),
-            // The next rescan is due, and sees to it itself.
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => due.stop = true,
-        }
-        while due.files.len() < LARGEST_BATCH && !due.stop {
-            let Ok(wake) = woken.try_recv() else { break };
-            self.note(wake, &mut due);
-        }
-        due.everything |= self.watch.overflowed();
-        due
-    }
-
-    fn note(&self, wake: Wake, due: &mut Due) {
-        match wake {
-            Wake::Touched { path, at } => {
-                due.noticed.get_or_insert(at);
-                match self.file(&path) {
-                    Some(file) => drop(due.files.insert(file)),
-                    // The directory, a folder, or a link that leads to one: anything may be different now.
-                    None => due.everything |= self.concerns_all(&path),
-                }
-            }
-            Wake::Rescan => due.everything = true,
-            Wake::Reload(reload) => {
-                (due.reload, due.everything) = (Some(reload), true);
-            }
-            Wake::Stop => due.stop = true,
-        }
-    }
-
-    fn file(&self, path: &Path) -> Option<(Kind, String)> {
-        let folder = self.folders.iter().find(|folder| path.parent() == Some(&folder.path))?;
-        Some((folder.kind, folder.kind.name(path.file_name()?)?.to_owned()))
-    }
-
-    /// Whether a path that is no file of ours has to do with all of them: `..data` and its like, the folders, the
-    /// directory. What others keep beside them has not, nor have the temporary names of careful writers.
-    fn concerns_all(&self, path: &Path) -> bool {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let inside = self.folders.iter().any(|folder| path.parent() == Some(&folder.path));
-        let leads_to_one = self.folders.iter().any(|folder| folder.path.starts_with(path));
-        leads_to_one || name.starts_with("..") || (!inside && path.is_symlink())
-    }
-
-    fn look_at_everything(&mut self, thorough: bool) -> BTreeSet<(Kind, String)> {
-        let mut files = BTreeSet::new();
-        let mut fault = None;
-        for folder in &mut self.folders {
-            match folder.changed(thorough) {
-                Ok(changed) => files.extend(changed.into_iter().map(|name| (folder.kind, name))),
-                // A missing folder takes nothing back: revocations and CRLs stay known, manifests need theirs.
-                Err(missing)
-                    if folder.kind != Kind::Manifest && missing.kind() == io::ErrorKind::NotFound => {}
-                Err(other) => fault = Some((folder.path.clone(), other)),
-            }
-            files.extend(folder.not_yet().map(|name| (folder.kind, name.clone())));
-        }
+    fn look_at_everything(&mut self, thorough: bool) -> Files {
+        let Found { files, fault } = self.scout.look_at_everything(thorough);
         self.note_source(fault);
         files
     }
@@ -236,23 +145,18 @@ impl Worker {
 
     /// Reads a file and puts what it says in place of what it said before.
     fn look_at(&mut self, kind: Kind, name: &str) {
-        let Some(folder) = self.folders.iter_mut().find(|folder| folder.kind == kind) else { return };
-        let path = folder.path.join(name);
-        let before = folder.seen(name).map(|seen| seen.standing.clone());
-        let seen = match files::read(&path, kind.largest()) {
-            Ok((bytes, version)) => {
-                let known = folder.seen(name).and_then(|seen| seen.version);
-                if known == Some(version) && before != Some(Standing::NotYet) {
-                    return;
-                }
-                let origin = format!("{}/{name}", kind.folder());
+        let before = self.scout.folder(kind).seen(name).map(|seen| seen.standing.clone());
+        let origin = format!("{}/{name}", kind.folder());
+        let seen = match self.scout.read(kind, name) {
+            Reading::Same => return,
+            Reading::Read(bytes, version) => {
                 let standing = self.offer(kind, name, &origin, &bytes, before.as_ref());
                 Some(Seen { version: Some(version), standing })
             }
-            Err(gone) if gone.kind() == io::ErrorKind::NotFound => None,
-            Err(fault) => {
+            Reading::Gone => None,
+            Reading::Unreadable(fault) => {
                 if before != Some(Standing::Refused) {
-                    self.intake.unreadable(kind, &format!("{}/{name}", kind.folder()), &fault);
+                    self.intake.unreadable(kind, &origin, &fault);
                 }
                 Some(Seen { version: None, standing: Standing::Refused })
             }
@@ -260,8 +164,7 @@ impl Worker {
         if let Some(Standing::Held(held)) = before {
             self.intake.release(&held);
         }
-        let Some(folder) = self.folders.iter_mut().find(|folder| folder.kind == kind) else { return };
-        folder.note(name, seen);
+        self.scout.note(kind, name, seen);
     }
 
     fn offer(
@@ -299,7 +202,7 @@ impl Worker {
         if !std::mem::take(&mut self.crls_changed) {
             return;
         }
-        let Some(folder) = self.folders.iter().find(|folder| folder.kind == Kind::Crl) else { return };
+        let folder = self.scout.folder(Kind::Crl);
         let present = folder.names().filter_map(|name| {
             let (bytes, _) = files::read(&folder.path.join(name), Kind::Crl.largest()).ok()?;
             Some(Document::new(format!("crls/{name}"), bytes))
@@ -335,7 +238,7 @@ impl Worker {
 
     /// After a reading that went well: the policy is fresh, and nothing is held provisionally any more.
     fn settle(&mut self) {
-        for folder in &self.folders {
+        for folder in &self.scout.folders {
             let refused = i64::try_from(folder.refused()).unwrap_or(i64::MAX);
             self.intake.metrics.refused_files.with_label_values(&[folder.kind.as_str()]).set(refused);
         }
