@@ -14,7 +14,7 @@ use super::Api;
 use super::body;
 use super::query::Parameters;
 use super::refusal::{ErrorView, Refusal};
-use super::views::{CrlView, CrlsView, WrittenView};
+use super::views::{Binary, CrlView, CrlsView, WrittenView};
 use crate::control::state::CrlNote;
 use crate::control::tokens::Caller;
 use crate::log::{Entry, LARGEST_CRL};
@@ -31,8 +31,9 @@ const LARGEST: usize = LARGEST_CRL / 2 * 3;
 #[utoipa::path(
     put, path = "/api/v1/crls", tag = "certificates", operation_id = "put_crl",
     request_body(
-        content((Vec<u8> = "application/pkix-crl"), (Vec<u8> = "application/x-pem-file")),
-        description = "one CRL, in DER or PEM"
+        content = inline(Binary),
+        content_type = "application/octet-stream",
+        description = "one CRL, in DER or PEM; application/pkix-crl and application/x-pem-file are taken too"
     ),
     responses(
         (status = 200, description = "it is in force", body = WrittenView),

@@ -14,7 +14,7 @@ use super::body;
 use super::query::Parameters;
 use super::refusal::{ErrorView, Refusal};
 use super::views::{
-    EnvelopeView, ManifestView, ManifestsView, ProposalView, ProposalsView, ProposedView, WrittenView,
+    Count, EnvelopeView, ManifestView, ManifestsView, ProposalView, ProposalsView, ProposedView, WrittenView,
 };
 use crate::control::proposals::{self, Proposal, ProposalFault, Proposed};
 use crate::control::state::ManifestNote;
@@ -58,7 +58,7 @@ pub(super) async fn put(
 /// Nobody approves what he submitted himself.
 #[utoipa::path(
     post, path = "/api/v1/manifests/{id}/approvals", tag = "manifests", operation_id = "approve_manifest",
-    params(("id" = String, Path, description = "the name of the manifest")),
+    params(("id" = String, Path, pattern = "^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$", description = "the name of the manifest")),
     request_body(content = EnvelopeView),
     responses(
         (status = 200, description = "it is live", body = WrittenView),
@@ -85,7 +85,7 @@ pub(super) async fn approve(
     get, path = "/api/v1/manifests", tag = "manifests", operation_id = "list_manifests",
     params(
         ("after" = Option<String>, Query, description = "the name behind which to begin"),
-        ("limit" = Option<u64>, Query, description = "how many, 1000 at most; 100 if absent"),
+        ("limit" = inline(Option<Count>), Query, description = "how many, 1000 at most; 100 if absent"),
     ),
     responses((status = 200, description = "manifests", body = ManifestsView))
 )]
@@ -115,7 +115,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, uri: Uri) -> Result<Json<M
 /// One manifest that is live, with its envelope.
 #[utoipa::path(
     get, path = "/api/v1/manifests/{id}", tag = "manifests", operation_id = "show_manifest",
-    params(("id" = String, Path, description = "the name of the manifest")),
+    params(("id" = String, Path, pattern = "^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$", description = "the name of the manifest")),
     responses((status = 200, description = "the manifest", body = ManifestView))
 )]
 pub(super) async fn show(
@@ -141,7 +141,7 @@ pub(super) async fn show(
 /// A manifest that is withdrawn is not revoked: a later one may take its place.
 #[utoipa::path(
     delete, path = "/api/v1/manifests/{id}", tag = "manifests", operation_id = "withdraw_manifest",
-    params(("id" = String, Path, description = "the name of the manifest")),
+    params(("id" = String, Path, pattern = "^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$", description = "the name of the manifest")),
     responses(
         (status = 200, description = "it is live no more", body = WrittenView),
         (status = 204, description = "what waited for approval is taken back"),

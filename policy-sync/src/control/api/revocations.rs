@@ -15,7 +15,7 @@ use super::query::Parameters;
 use super::refusal::{ErrorView, Refusal};
 use super::targets;
 use super::views::{
-    AppliedView, EnvelopeView, RevocationView, RevocationsView, RevokeBody, RevokedView, SignedBody,
+    AppliedView, Count, EnvelopeView, RevocationView, RevocationsView, RevokeBody, RevokedView, SignedBody,
     TargetView, WrittenView,
 };
 use crate::control::plane::{RevokeOrder, RevokeWhat, Revoked, Written};
@@ -39,7 +39,7 @@ const MOST_LISTED: u64 = 1000;
 /// it lists as applied. The same order again has the same answer.
 #[utoipa::path(
     post, path = "/api/v1/revoke", tag = "revocations", operation_id = "revoke",
-    params(("wait_ms" = Option<u64>, Query, description = "how long to wait for gateways, in milliseconds; 30000 at most")),
+    params(("wait_ms" = inline(Option<Count>), Query, description = "how long to wait for gateways, in milliseconds; 30000 at most")),
     request_body(content = RevokeBody),
     responses(
         (status = 200, description = "it is durable, and in force where it says so", body = RevokedView),
@@ -65,7 +65,7 @@ pub(super) async fn revoke(
 /// The same as `POST /api/v1/revoke`.
 #[utoipa::path(
     post, path = "/api/v1/revocations", tag = "revocations", operation_id = "create_revocation",
-    params(("wait_ms" = Option<u64>, Query, description = "how long to wait for gateways, in milliseconds; 30000 at most")),
+    params(("wait_ms" = inline(Option<Count>), Query, description = "how long to wait for gateways, in milliseconds; 30000 at most")),
     request_body(content = RevokeBody),
     responses(
         (status = 200, description = "it is durable, and in force where it says so", body = RevokedView),
@@ -106,9 +106,9 @@ fn order(text: &Bytes) -> Result<RevokeWhat, Refusal> {
 #[utoipa::path(
     get, path = "/api/v1/revocations", tag = "revocations", operation_id = "list_revocations",
     params(
-        ("after" = Option<u64>, Query, description = "the sequence behind which to begin"),
-        ("limit" = Option<u64>, Query, description = "how many, 1000 at most; 100 if absent"),
-        ("target" = Option<String>, Query, description = "only those aimed at this, such as `device:device-7`"),
+        ("after" = inline(Option<Count>), Query, description = "the sequence behind which to begin"),
+        ("limit" = inline(Option<Count>), Query, description = "how many, 1000 at most; 100 if absent"),
+        ("target" = Option<String>, Query, pattern = "^(?:all|(?:manifest_id|device|user|agent):[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}|certificate:[0-9a-fA-F]{64}|certificate:(?:[0-9a-fA-F]{2}){1,4096}/(?:[0-9a-fA-F]{2}){1,64})$", description = "only those aimed at this, such as `device:device-7`"),
     ),
     responses((status = 200, description = "revocations", body = RevocationsView))
 )]

@@ -13,7 +13,7 @@ use super::Api;
 use super::body;
 use super::query::Parameters;
 use super::refusal::{ErrorView, Refusal};
-use super::views::{GatewayView, GatewaysView, PolicyView, RecordsView};
+use super::views::{Count, GatewayView, GatewaysView, PolicyView, RecordsView};
 use crate::target::to_hex;
 
 /// How many records are read when nobody says how many, and at most.
@@ -92,8 +92,8 @@ pub(super) async fn policy(State(api): State<Arc<Api>>, uri: Uri) -> Result<Json
 #[utoipa::path(
     get, path = "/api/v1/records", tag = "policy", operation_id = "list_records",
     params(
-        ("after" = Option<u64>, Query, description = "the sequence behind which to begin"),
-        ("limit" = Option<u64>, Query, description = "how many, 1000 at most; 100 if absent"),
+        ("after" = inline(Option<Count>), Query, description = "the sequence behind which to begin"),
+        ("limit" = inline(Option<Count>), Query, description = "how many, 1000 at most; 100 if absent"),
     ),
     responses(
         (status = 200, description = "records", body = RecordsView),

@@ -3,8 +3,8 @@
 //! Nothing that is read here has been checked: bodies are read in `body`, field by field.
 
 use serde::{Deserialize, Serialize};
-use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::openapi::{KnownFormat, RefOr, SchemaFormat};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::target::{CertificateTarget, Target, to_hex};
@@ -21,6 +21,31 @@ impl PartialSchema for True {
 }
 
 impl ToSchema for True {}
+
+/// A whole number. One that is larger than makes sense counts as the largest that does.
+#[derive(Debug)]
+pub struct Count;
+
+impl PartialSchema for Count {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).build().into()
+    }
+}
+
+impl ToSchema for Count {}
+
+/// Bytes that are no text.
+#[derive(Debug)]
+pub struct Binary;
+
+impl PartialSchema for Binary {
+    fn schema() -> RefOr<Schema> {
+        let format = SchemaFormat::KnownFormat(KnownFormat::Binary);
+        ObjectBuilder::new().schema_type(Type::String).format(Some(format)).build().into()
+    }
+}
+
+impl ToSchema for Binary {}
 
 /// A signed envelope (DSSE), as its author wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
