@@ -11,7 +11,9 @@
 //! Beside the path: [`revoke`] makes a change of policy take effect on live sessions, [`sweep`] ends those whose time is
 //! up, [`explain`] answers what would be decided. [`gateway`] holds what sessions share, [`assemble`] builds it from
 //! settings and [`reload`] changes it, [`life`] starts and drains the process, [`admin`] and [`pac`] are its other
-//! listeners, [`metrics`] names what is counted, [`clock`] says what time it is.
+//! listeners, [`listening`] binds them, [`notify`] tells the service manager, [`metrics`] names what is counted, [`clock`] says what time it is.
+//!
+//! [`control`] is the other process that this program can be: a control plane.
 //!
 //! This is the only crate that opens connections to destinations, and [`dial`] the only file in it.
 
@@ -47,12 +49,16 @@ pub mod sweep;
 pub mod admin;
 pub mod assemble;
 pub mod clock;
+pub mod control;
 pub mod files;
 pub mod gateway;
 pub mod life;
+pub mod listening;
 pub mod metrics;
+pub mod notify;
 pub mod pac;
 pub mod policy;
 pub mod reload;
 
+pub use control::{ControlAddresses, Epoch, run_control, run_control_announcing};
 pub use life::{Addresses, run, run_announcing};

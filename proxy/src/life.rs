@@ -14,13 +14,14 @@ use anyhow::Context as _;
 use audit::{Event, EventType};
 use config::{GatewaySettings, Reason};
 use serde::{Deserialize, Serialize};
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::assemble::{assemble, pac_tls};
 use crate::files::write_atomically;
 use crate::gateway::Gateway;
+use crate::listening::bind;
+use crate::notify::notify;
 use crate::pac::{self, Pac};
 use crate::policy::PolicyLink;
 use crate::reload::reload;
@@ -33,8 +34,6 @@ const FLUSH: Duration = Duration::from_secs(5);
 const DRAIN_TICK: Duration = Duration::from_millis(50);
 /// How often the machine's own addresses are read again.
 const REFRESH: Duration = Duration::from_secs(5);
-/// Connections that the kernel holds for a listener before they are accepted.
-const BACKLOG: i32 = 4096;
 
 /// Where a running gateway listens; also the content of `addresses.json` in its state directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -202,12 +201,6 @@ fn announce_in_file(gateway: &Gateway, addresses: &Addresses) -> anyhow::Result<
     write_atomically(&path, text.as_bytes()).with_context(|| format!("{}", path.display()))
 }
 
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "the service manager does not hear");
-    }
-}
-
 /// The sockets, bound before anything else: a port that is taken is the first thing to be said.
 struct Listeners {
     device: Vec<TcpListener>,
@@ -239,20 +232,4 @@ impl Addresses {
     fn all(&self) -> Vec<SocketAddr> {
         self.device.iter().copied().chain([self.admin]).chain(self.pac).collect()
     }
-}
-
-fn bind(setting: &'static str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let attempt = || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        if address.is_ipv6() {
-            // One family a socket: `[::]` beside `0.0.0.0` must not clash, and addresses in events stay plain.
-            socket.set_only_v6(true)?;
-        }
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        io::Result::Ok(socket.into())
-    };
-    attempt().with_context(|| format!("{setting} = {address} cannot be bound"))
 }

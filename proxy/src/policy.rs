@@ -4,6 +4,7 @@
 //! runs on a thread of its own and publishes from there: a change takes effect on that thread, before anything else
 //! waits for it.
 
+mod cluster;
 mod control;
 
 use std::path::Path;
@@ -19,6 +20,7 @@ use policy_sync::{Approvals, CrlSink, DirOptions, DirSource, FollowOptions, Foll
 use crate::assemble::policy_bounds;
 use crate::gateway::Gateway;
 use crate::revoke::{Revoker, take_crls};
+use cluster::Cluster;
 use control::{ControlPlane, ControlTls};
 
 /// A running policy source. Dropping it ends the watching; what it published stays in force.
@@ -29,6 +31,7 @@ pub struct PolicyLink(Source);
 enum Source {
     Dir(DirSource),
     Control(FollowSource, ControlPlane),
+    Nats(FollowSource, Cluster),
 }
 
 /// What was read for a reload.
@@ -52,7 +55,10 @@ impl PolicyLink {
                 let control = ControlPlane::new(link, &settings)?;
                 Source::Control(follow(gateway, &settings, control.link(), keys)?, control)
             }
-            PolicySource::Nats(_) => anyhow::bail!("policy.source: nats: cannot be followed yet"),
+            PolicySource::Nats(link) => {
+                let cluster = Cluster::new(link, keys.clone())?;
+                Source::Nats(follow(gateway, &settings, cluster.link(), keys)?, cluster)
+            }
         };
         Ok(Self(source))
     }
@@ -78,6 +84,10 @@ impl PolicyLink {
                 if let Some(tls) = prepared.tls {
                     control.replace(tls);
                 }
+                source.reload(prepared.keys, approvals, bounds);
+            }
+            Source::Nats(source, cluster) => {
+                cluster.replace(prepared.keys.clone());
                 source.reload(prepared.keys, approvals, bounds);
             }
         }

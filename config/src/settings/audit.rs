@@ -48,12 +48,17 @@ pub enum AuditFailure {
 }
 
 pub(super) fn read(mut table: Table<'_>, directory: &Path) -> Option<AuditSettings> {
-    let sink = table.required("file").and_then(|field| match field.text()? {
-        "-" => Some(AuditSink::Stdout),
-        _ => field.path(directory).map(AuditSink::File),
-    });
+    let sink = sink(&mut table, directory);
     let choices = [("refuse", AuditFailure::Refuse), ("count", AuditFailure::Count)];
     let on_failure = table.required("on_failure").and_then(|field| field.one_of(&choices));
     table.finish();
     Some(AuditSettings { sink: sink?, on_failure: on_failure? })
+}
+
+/// `file`, which every program has.
+pub(super) fn sink(table: &mut Table<'_>, directory: &Path) -> Option<AuditSink> {
+    table.required("file").and_then(|field| match field.text()? {
+        "-" => Some(AuditSink::Stdout),
+        _ => field.path(directory).map(AuditSink::File),
+    })
 }

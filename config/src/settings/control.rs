@@ -6,9 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::reference::Sections;
-use super::{
-    AuditSettings, DefaultValue, Program, SettingDoc, SignalSettings, audit, nats, setting, signals,
-};
+use super::{AuditSink, DefaultValue, Program, SettingDoc, SignalSettings, audit, nats, setting, signals};
 use crate::problems::Problems;
 use crate::reading::{self, Field, Source, Table, Walk};
 
@@ -55,7 +53,7 @@ pub struct ControlSettings {
     /// Whose security events are taken.
     pub signals: Vec<SignalSettings>,
     /// Where events go.
-    pub audit: AuditSettings,
+    pub audit: AuditSink,
 }
 
 /// What a control plane proves itself with.
@@ -77,20 +75,12 @@ const TLS_DOCS: &[SettingDoc] = &[
     setting("tls", "key", DefaultValue::Required, "PEM file of its private key."),
 ];
 
-const AUDIT_DOCS: &[SettingDoc] = &[
-    setting(
-        "audit",
-        "file",
-        DefaultValue::Toml(r#""events.jsonl""#),
-        "File of events, one a line; `-` is standard output.",
-    ),
-    setting(
-        "audit",
-        "on_failure",
-        DefaultValue::Toml(r#""refuse""#),
-        "When events cannot be written: `refuse` whatever would change the policy, or only `count` what is lost.",
-    ),
-];
+const AUDIT_DOCS: &[SettingDoc] = &[setting(
+    "audit",
+    "file",
+    DefaultValue::Toml(r#""events.jsonl""#),
+    "File of events, one a line; `-` is standard output. What changes the policy stands in the log besides.",
+)];
 
 pub(super) fn docs() -> Vec<SettingDoc> {
     [
@@ -138,7 +128,7 @@ impl ControlSettings {
         let api = sections.section("api").and_then(|section| api::read(section, directory));
         let oidc = sections.optional("oidc", |section| oidc::read(section, directory));
         let signals = sections.repeated("signals", |section| signals::read(section, directory));
-        let audit = sections.section("audit").and_then(|section| audit::read(section, directory));
+        let audit = sections.section("audit").and_then(|section| audit_sink(section, directory));
         let listen = listen.zip(store.as_ref()).and_then(|(listen, store)| listen.with(store, &sections));
         if let (Some(listen), Some(trust)) = (&listen, &trust) {
             trust.covers(listen, &sections);
@@ -168,6 +158,12 @@ fn tls(mut table: Table<'_>, directory: &Path) -> Option<ControlTls> {
     let key = table.required("key").and_then(|field| field.path(directory));
     table.finish();
     Some(ControlTls { certificate: certificate?, key: key? })
+}
+
+fn audit_sink(mut table: Table<'_>, directory: &Path) -> Option<AuditSink> {
+    let sink = audit::sink(&mut table, directory);
+    table.finish();
+    sink
 }
 
 fn share_a_name(transmitters: &[SignalSettings]) -> bool {

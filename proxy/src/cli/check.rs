@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use config::{Format, GatewaySettings, ManifestDraft, Problem, Problems, Source};
+use config::{ApiToken, ControlSettings, Format, GatewaySettings, ManifestDraft, Problem, Problems, Source};
 use policy_sync::KeyRing;
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ use super::{Printer, settings};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Settings, manifests, key rings, signed files; of directories, everything in them.
+    /// Settings, manifests, key rings, files of tokens, signed files; of directories, everything in them.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
@@ -25,6 +25,8 @@ pub(crate) struct Arguments {
 #[serde(rename_all = "snake_case")]
 enum Kind {
     GatewaySettings,
+    ControlSettings,
+    Tokens,
     KeyRing,
     Manifest,
     SignedFile,
@@ -34,6 +36,8 @@ impl Kind {
     fn words(self) -> &'static str {
         match self {
             Self::GatewaySettings => "settings of a gateway",
+            Self::ControlSettings => "settings of a control plane",
+            Self::Tokens => "a file of tokens",
             Self::KeyRing => "a key ring",
             Self::Manifest => "a manifest",
             Self::SignedFile => "a signed file (its signatures are checked by `manifest verify`)",
@@ -42,15 +46,24 @@ impl Kind {
 
     fn of(source: &Source) -> Self {
         let text = String::from_utf8_lossy(source.bytes());
+        let has = |header: &str| text.lines().any(|line| line.trim().starts_with(header));
         match source.format() {
-            Format::Toml if text.lines().any(|line| line.trim_start().starts_with("[[keys]]")) => {
-                Self::KeyRing
+            // Both kinds of settings can have `[keys]` or `[control]`, but only control planes sign, and only gateways have `[gateway]`.
+            Format::Toml if has("[[keys]]") => Self::KeyRing,
+            Format::Toml if has("[[tokens]]") || is_named(source, "tokens") => Self::Tokens,
+            Format::Toml if has("[gateway]") => Self::GatewaySettings,
+            Format::Toml if has("[keys]") || has("[store]") || is_named(source, "control") => {
+                Self::ControlSettings
             }
             Format::Toml => Self::GatewaySettings,
             Format::Json if text.contains("\"payloadType\"") => Self::SignedFile,
             Format::Json | Format::Yaml => Self::Manifest,
         }
     }
+}
+
+fn is_named(source: &Source, stem: &str) -> bool {
+    Path::new(source.name()).file_stem().is_some_and(|name| name == stem)
 }
 
 #[derive(Debug, Serialize)]
@@ -104,6 +117,8 @@ pub(crate) fn run(arguments: &Arguments, printer: &Printer) -> Outcome {
 fn examine(source: &Source, kind: Kind) -> Result<(), Problems> {
     match kind {
         Kind::GatewaySettings => GatewaySettings::read(source).map(drop),
+        Kind::ControlSettings => ControlSettings::read(source).map(drop),
+        Kind::Tokens => ApiToken::read_all(source).map(drop),
         Kind::KeyRing => KeyRing::parse(source.name(), &String::from_utf8_lossy(source.bytes())).map(drop),
         Kind::Manifest => ManifestDraft::read(source).map(drop),
         Kind::SignedFile => Document::signed(source).map(drop),
@@ -151,6 +166,12 @@ mod tests {
         for (name, text, expected) in [
             ("gateway.toml", "[listen]\n", Kind::GatewaySettings),
             ("keys.toml", "# who signs\n[[keys]]\nid = \"a\"\n", Kind::KeyRing),
+            ("control.toml", "[listen]\n", Kind::ControlSettings),
+            ("production.toml", "[trust]\n[keys]\nring = \"a\"\n", Kind::ControlSettings),
+            ("control.toml", "[gateway]\n", Kind::GatewaySettings),
+            ("gateway.toml", "[control]\nca = \"a\"\n", Kind::GatewaySettings),
+            ("api.toml", "[[tokens]]\nid = \"a\"\n", Kind::Tokens),
+            ("tokens.toml", "# nobody yet\n", Kind::Tokens),
             ("m.yaml", "agent: a\n", Kind::Manifest),
             ("m.json", "{\"agent\": \"a\"}", Kind::Manifest),
             ("m.dsse.json", "{\"payloadType\": \"x\"}", Kind::SignedFile),

@@ -14,7 +14,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let settings = settings::read(&arguments.config)?;
-    log::begin(&settings)?;
+    log::begin("gateway.log", &settings.gateway.log, settings.gateway.log_format)?;
     proxy::run(settings, &arguments.config)?;
     Ok(Exit::Done)
 }

@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal as _};
 
-use config::GatewaySettings;
 use config::settings::LogFormat;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -10,11 +9,12 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use super::Failure;
 
 /// Begins logging. Text is escaped by the formatter, so what a peer chose cannot forge a line.
-pub(crate) fn begin(settings: &GatewaySettings) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&settings.gateway.log)
-        .map_err(|fault| Failure::configuration(format_args!("gateway.log: {fault}")))?;
+/// `setting` is what `levels` were read from.
+pub(crate) fn begin(setting: &str, levels: &str, format: LogFormat) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(levels)
+        .map_err(|fault| Failure::configuration(format_args!("{setting}: {fault}")))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match settings.gateway.log_format {
+    match format {
         LogFormat::Json => lines.json().finish().try_init(),
         LogFormat::Text => {
             let colour = io::stderr().is_terminal()

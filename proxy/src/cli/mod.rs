@@ -6,6 +6,7 @@
 
 mod ca;
 mod check;
+pub(crate) mod control;
 mod control_client;
 mod duration;
 pub(crate) mod exit;
@@ -52,6 +53,8 @@ enum Command {
     Quickstart(quickstart::Arguments),
     /// Run the enforcement point
     Gateway(gateway::Arguments),
+    /// Run the control plane: the API for manifests and revocations, and the log that gateways follow
+    Control(control::Arguments),
     /// Check settings, manifests, key rings and signed files; every problem with its line
     Check(check::Arguments),
     /// Say which rule decides about a destination, and why
@@ -59,7 +62,7 @@ enum Command {
     /// Write, check, compare and sign capability manifests
     #[command(subcommand)]
     Manifest(manifest::Command),
-    /// Issue and revoke the certificates of devices and gateways
+    /// Issue and revoke the certificates of devices, gateways and control planes
     #[command(subcommand)]
     Ca(ca::Command),
     /// Withdraw what a manifest, device, user, agent or certificate may do, now
@@ -91,6 +94,7 @@ fn run(command: Command, printer: &Printer) -> Outcome {
     match command {
         Command::Quickstart(arguments) => quickstart::run(&arguments, printer),
         Command::Gateway(arguments) => gateway::run(&arguments),
+        Command::Control(arguments) => control::run(&arguments, printer),
         Command::Check(arguments) => check::run(&arguments, printer),
         Command::Explain(arguments) => explain::run(&arguments, printer),
         Command::Manifest(command) => manifest::run(&command, printer),

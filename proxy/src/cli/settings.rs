@@ -27,7 +27,9 @@ pub(crate) fn open(path: &Path) -> Result<Source, Failure> {
 pub(crate) fn unreadable(path: &Path, fault: &io::Error) -> Failure {
     let failure = Failure::configuration(format_args!("{}: {fault}", path.display()));
     match fault.kind() {
-        io::ErrorKind::NotFound if path == Path::new(DEFAULT_PATH) => {
+        io::ErrorKind::NotFound
+            if [DEFAULT_PATH, super::control::DEFAULT_PATH].map(Path::new).contains(&path) =>
+        {
             failure.help("name the settings file with --config")
         }
         _ => failure,

@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &Arguments, printer: &Printer) -> Outcome {
     origin::start(ports.origin_listener, &files.origin)?;
     let path = place.path("gateway.toml");
     let settings: GatewaySettings = settings::read(&path)?;
-    log::begin(&settings)?;
+    log::begin("gateway.log", &settings.gateway.log, settings.gateway.log_format)?;
     let guide = Guide::new(&place, ports.origin.port());
     let events = place.path("events.jsonl");
     let (printer, mut said) = (*printer, Ok(()));

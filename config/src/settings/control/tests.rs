@@ -144,7 +144,7 @@ fn wrong_values_are_refused_and_never_replaced_by_a_default() {
         ("api", "burst = \"many\""),
         ("api", "wait = \"2m\""),
         ("api", "attempts_per_minute = -1"),
-        ("audit", "on_failure = \"ignore\""),
+        ("audit", "file = 1"),
     ] {
         let shown = problem(&with(section, lines));
         let key = lines.split(' ').next().expect("a key");

@@ -17,7 +17,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME", value_parser = key_id)]
     id: KeyId,
     /// What it may vouch for; repeatable. Authors sign manifests, approvers and security give further signatures,
-    /// revokers sign revocations, and approvers lift them.
+    /// revokers sign revocations, and approvers lift them; control planes sign the log of policy, and gateways what they
+    /// report over NATS.
     #[arg(long = "role", value_name = "ROLE", required = true)]
     roles: Vec<RoleName>,
     /// Write the private key to DIR/NAME.key.
@@ -35,6 +36,8 @@ enum RoleName {
     Approver,
     Security,
     Revoker,
+    Control,
+    Gateway,
 }
 
 impl From<RoleName> for Role {
@@ -44,6 +47,8 @@ impl From<RoleName> for Role {
             RoleName::Approver => Self::Approver,
             RoleName::Security => Self::Security,
             RoleName::Revoker => Self::Revoker,
+            RoleName::Control => Self::Control,
+            RoleName::Gateway => Self::Gateway,
         }
     }
 }
