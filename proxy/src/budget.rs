@@ -4,7 +4,8 @@
 //! In reading order: [`cell`] counts one scope without locks · [`meter`] is what a session holds ·
 //! [`policy_sync::window`] decides which window of time a manifest spends from, by a clock that no step can hurry ·
 //! [`book`] holds one window's cells · [`lease`] makes a cell wait for the disk, at the [`desk`] · [`ledger`] is the
-//! thread that writes · [`store`] is the file.
+//! thread that writes · [`store`] is the file · [`account`] and [`fleet`] have parts of a budget handed out that several
+//! gateways share.
 //!
 //! Two promises. A limit is never exceeded by a byte, whoever races. And nothing refills a budget but the end of its
 //! window: amounts are written to disk before they are granted (a lease), so a crash loses at most one lease, and
@@ -13,9 +14,11 @@
 //!
 //! Never writes payload, never ends a session: it says what may be sent, the tunnel obeys.
 
+mod account;
 mod book;
 mod cell;
 mod desk;
+mod fleet;
 mod lease;
 mod ledger;
 mod meter;
@@ -25,7 +28,7 @@ mod tests;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use config::{AgentName, DeviceId, Limit, Reason};
@@ -34,6 +37,9 @@ pub use policy_sync::window::Window;
 use policy_sync::window::{Standing, standing};
 
 use self::book::Book;
+use self::desk::Desk;
+use self::fleet::Fleet;
+pub use self::fleet::Grants;
 pub use self::lease::LeaseFault;
 use self::ledger::Ledger;
 pub use self::meter::{Meter, Reserved, Scope};
@@ -68,6 +74,9 @@ pub enum BudgetFault {
     /// The manifest's window has ended, whatever the clock now says.
     #[error("the window of the manifest has ended")]
     WindowEnded,
+    /// A metric of the shared budgets is registered already.
+    #[error("the metrics of the upload budgets cannot be registered")]
+    Metrics(#[from] prometheus::Error),
     /// The thread that writes the budgets could not be started, or is gone.
     #[error("the upload budgets cannot be written")]
     NoWriter,
@@ -102,16 +111,28 @@ pub struct BudgetFigures {
 pub struct Budgets {
     ledger: Arc<Ledger>,
     writer: Mutex<Option<JoinHandle<Result<(), StoreFault>>>>,
+    /// The thread of the fleet, where several gateways share the budgets.
+    drawer: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Budgets {
-    /// Opens the file at `path`, or creates it, at `now` (Unix seconds), and starts the thread that writes to it.
+    /// Opens the file at `path`, or creates it, at `now` (Unix seconds), and starts the thread that writes to it. The gateway
+    /// counts alone.
     ///
     /// # Errors
     /// When the file cannot be opened, is damaged, or is in use by another process. A gateway then does not start: an
     /// empty file in its place would refill every budget.
     pub fn open(path: &Path, now: i64) -> Result<Self, BudgetFault> {
-        Self::over(Store::at(path)?, now)
+        Self::over(Store::at(path)?, None, now)
+    }
+
+    /// As [`Self::open`], but the budgets are shared with other gateways: of a limited one nothing may be spent that was not
+    /// handed out to this gateway, see [`Self::draw_from`].
+    ///
+    /// # Errors
+    /// As [`Self::open`]; and when the registry already holds one of the metrics.
+    pub fn open_shared(path: &Path, now: i64, registry: &prometheus::Registry) -> Result<Self, BudgetFault> {
+        Self::over(Store::at(path)?, Some(registry), now)
     }
 
     /// Budgets that last as long as the process, for throw-away deployments.
@@ -119,19 +140,39 @@ impl Budgets {
     /// # Errors
     /// When the thread that keeps them cannot be started.
     pub fn in_memory(now: i64) -> Result<Self, BudgetFault> {
-        Self::over(Store::over(|| Ok(redb::backends::InMemoryBackend::new()))?, now)
+        Self::over(Store::over(|| Ok(redb::backends::InMemoryBackend::new()))?, None, now)
     }
 
-    fn over(store: Store, now: i64) -> Result<Self, BudgetFault> {
-        let budgets = Self::without_writer(store, now)?;
+    fn over(store: Store, shared: Option<&prometheus::Registry>, now: i64) -> Result<Self, BudgetFault> {
+        let budgets = Self::without_writer(store, shared, now)?;
+        if let Some(fleet) = &budgets.ledger.fleet {
+            *lock(&budgets.drawer) = Some(fleet.start().map_err(|_| BudgetFault::NoWriter)?);
+        }
         let ledger = Arc::clone(&budgets.ledger);
         let writer = thread::Builder::new().name("budgets".into()).spawn(move || ledger.run());
-        *budgets.lock_writer() = Some(writer.map_err(|_| BudgetFault::NoWriter)?);
+        *lock(&budgets.writer) = Some(writer.map_err(|_| BudgetFault::NoWriter)?);
         Ok(budgets)
     }
 
-    fn without_writer(store: Store, now: i64) -> Result<Self, BudgetFault> {
-        Ok(Self { ledger: Arc::new(Ledger::new(store, now)?), writer: Mutex::new(None) })
+    fn without_writer(
+        store: Store,
+        shared: Option<&prometheus::Registry>,
+        now: i64,
+    ) -> Result<Self, BudgetFault> {
+        let desk = Arc::new(Desk::default());
+        let fleet = match shared {
+            Some(registry) => Some(Arc::new(Fleet::new(Arc::clone(&desk), registry)?)),
+            None => None,
+        };
+        let ledger = Arc::new(Ledger::new(store, desk, fleet, now)?);
+        Ok(Self { ledger, writer: Mutex::default(), drawer: Mutex::default() })
+    }
+
+    /// Has shared budgets handed out by `grants` from now on; before that nothing is. Only the first call counts.
+    pub fn draw_from(&self, grants: Arc<dyn Grants>) {
+        if let Some(fleet) = &self.ledger.fleet {
+            fleet.draw_from(grants);
+        }
     }
 
     /// The meter of a new session, at `now` (Unix seconds, the wall clock). May read the file, once for a device and
@@ -168,9 +209,9 @@ impl Budgets {
             Entry::Occupied(known) => known,
             Entry::Vacant(unknown) => {
                 let book = match self.ledger.store.row(&key)? {
-                    Some(row) => Book::recall(key, row),
+                    Some(row) => Book::recall(key, row, self.ledger.backing()),
                     None => match standing(None, subject.issued_at, subject.expires_at, moment) {
-                        Standing::Opens(window) => Book::open(key, window),
+                        Standing::Opens(window) => Book::open(key, window, self.ledger.backing()),
                         Standing::Inside | Standing::Over => return Err(BudgetFault::WindowEnded),
                     },
                 };
@@ -218,23 +259,29 @@ impl Budgets {
         }
     }
 
-    /// Ends all leases and writes down exactly what was spent; nothing is granted afterwards. Blocks for one commit.
-    /// Dropping the budgets does the same.
+    /// Ends all leases, writes down exactly what was spent, and gives back what is held of shared budgets; nothing is granted
+    /// afterwards. Blocks for one commit, and for some seconds at most where budgets are shared. Dropping the budgets does
+    /// the same.
     ///
     /// # Errors
     /// When that cannot be written: the file then says that whole leases were spent.
     pub fn close(&self) -> Result<(), BudgetFault> {
         self.ledger.desk.close();
-        match self.lock_writer().take() {
-            Some(writer) => Ok(writer.join().map_err(|_| BudgetFault::NoWriter)??),
+        let written = match lock(&self.writer).take() {
+            Some(writer) => writer.join().map_err(|_| BudgetFault::NoWriter)?,
             None => Ok(()),
+        };
+        if let (Some(fleet), Some(drawer)) = (&self.ledger.fleet, lock(&self.drawer).take()) {
+            fleet.close();
+            drawer.join().map_err(|_| BudgetFault::NoWriter)?;
         }
+        Ok(written?)
     }
+}
 
-    fn lock_writer(&self) -> std::sync::MutexGuard<'_, Option<JoinHandle<Result<(), StoreFault>>>> {
-        // Only ever set or taken whole, so a poisoned lock is as good.
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(thread: &Mutex<Option<T>>) -> MutexGuard<'_, Option<T>> {
+    // Only ever set or taken whole, so a poisoned lock is as good.
+    thread.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Budgets {
@@ -251,7 +298,7 @@ impl BudgetFault {
     pub fn reason(&self) -> Reason {
         match self {
             Self::WindowEnded => Reason::ManifestExpired,
-            Self::Store(_) | Self::NoWriter => Reason::InternalFault,
+            Self::Store(_) | Self::Metrics(_) | Self::NoWriter => Reason::InternalFault,
         }
     }
 }

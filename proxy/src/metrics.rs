@@ -137,7 +137,7 @@ impl Metrics {
 }
 
 /// Upper bounds in seconds: tens of microseconds (a trip) to ten seconds (a dial).
-const SECONDS: &[f64] =
+pub(crate) const SECONDS: &[f64] =
     &[0.000_05, 0.000_1, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 fn registered<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> prometheus::Result<C> {

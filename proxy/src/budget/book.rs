@@ -9,6 +9,8 @@ use std::sync::{Arc, Weak};
 use config::Limit;
 use policy_sync::window::Window;
 
+use super::desk::Desk;
+use super::fleet::Fleet;
 use super::lease::SharedCell;
 use super::store::{Place, Row, Subject};
 use super::{BudgetSubject, Spending};
@@ -27,6 +29,15 @@ pub(super) struct Book {
     /// The `issued_at` of the manifest whose limits are in force: an older one's are not applied over them.
     granted_at: i64,
     quiet_rounds: u8,
+    backing: Backing,
+}
+
+/// What the cells of a book rely on.
+#[derive(Debug, Clone)]
+pub(super) struct Backing {
+    pub(super) desk: Arc<Desk>,
+    /// Where several gateways share the budgets.
+    pub(super) fleet: Option<Arc<Fleet>>,
 }
 
 /// What a round finds a book to be.
@@ -34,7 +45,7 @@ pub(super) struct Book {
 pub(super) enum Use {
     /// Sessions hold it, or did a moment ago.
     Held,
-    /// Nobody holds it, and these leases were just ended: the store has to hear what was spent.
+    /// These cells gave back what they held: the store has to hear what was spent, and a control plane what is left.
     Returns(Vec<(Arc<SharedCell>, u64)>),
     /// Nobody holds it and the store knows all of it.
     Forgettable,
@@ -42,25 +53,25 @@ pub(super) enum Use {
 
 impl Book {
     /// A window that opens with full budgets.
-    pub(super) fn open(subject: Subject, window: Window) -> Self {
-        Self::recall(subject, Row { window, spent: 0, rules: Vec::new() })
+    pub(super) fn open(subject: Subject, window: Window, backing: Backing) -> Self {
+        Self::recall(subject, Row { window, spent: 0, rules: Vec::new() }, backing)
     }
 
     /// A window as the store knows it. Its limits are nil until a manifest grants them.
-    pub(super) fn recall(subject: Subject, row: Row) -> Self {
+    pub(super) fn recall(subject: Subject, row: Row, backing: Backing) -> Self {
         let Row { window, spent, rules } = row;
         let place = |rule| Place { subject: subject.clone(), window, rule };
         let recalled = |(pattern, spent): (Arc<str>, u64)| {
-            let cell = SharedCell::new(place(Some(Arc::clone(&pattern))), Limit::Bytes(0), spent);
-            (pattern, cell)
+            (Arc::clone(&pattern), backing.cell(place(Some(pattern)), Limit::Bytes(0), spent))
         };
         Self {
             window,
-            manifest: SharedCell::new(place(None), Limit::Bytes(0), spent),
+            manifest: backing.cell(place(None), Limit::Bytes(0), spent),
             rules: rules.into_iter().map(recalled).collect(),
             former: Vec::new(),
             granted_at: i64::MIN,
             quiet_rounds: 0,
+            backing,
         }
     }
 
@@ -71,7 +82,7 @@ impl Book {
 
     /// Ends the window and opens the next. Sessions keep spending from the cells they hold.
     pub(super) fn turn_to(&mut self, window: Window) {
-        let next = Self::open(self.manifest.place.subject.clone(), window);
+        let next = Self::open(self.manifest.place.subject.clone(), window, self.backing.clone());
         let ended = std::mem::replace(self, next);
         let cells = ended.cells().map(Arc::downgrade).chain(ended.former.iter().cloned());
         self.former = cells.filter(|cell| cell.strong_count() > 0).collect();
@@ -82,32 +93,36 @@ impl Book {
     pub(super) fn grant(&mut self, subject: &BudgetSubject<'_>) {
         let current = subject.issued_at >= self.granted_at;
         if let Some((pattern, limit)) = subject.rule {
-            self.grant_rule(pattern, limit, current);
+            self.grant_rule(pattern, limit, subject.issued_at, current);
         }
         if current {
             self.granted_at = subject.issued_at;
-            self.manifest.cell.set_limit(subject.manifest_limit);
+            self.manifest.set_limit(subject.manifest_limit, subject.issued_at, &self.backing.desk);
             self.grant_former(subject);
         }
     }
 
-    fn grant_rule(&mut self, pattern: &str, limit: Limit, current: bool) {
+    fn grant_rule(&mut self, pattern: &str, limit: Limit, issued_at: i64, current: bool) {
         match self.rules.get(pattern) {
-            Some(cell) if current => cell.cell.set_limit(limit),
+            Some(cell) if current => cell.set_limit(limit, issued_at, &self.backing.desk),
             Some(_) => {}
             None => {
                 let pattern: Arc<str> = pattern.into();
                 let place = Place { rule: Some(Arc::clone(&pattern)), ..self.manifest.place.clone() };
-                self.rules.insert(pattern, SharedCell::new(place, limit, 0));
+                let cell = self.backing.cell(place, Limit::Bytes(0), 0);
+                cell.set_limit(limit, issued_at, &self.backing.desk);
+                self.rules.insert(pattern, cell);
             }
         }
     }
 
     fn grant_former(&self, subject: &BudgetSubject<'_>) {
+        let set =
+            |cell: &Arc<SharedCell>, limit| cell.set_limit(limit, subject.issued_at, &self.backing.desk);
         for cell in self.former.iter().filter_map(Weak::upgrade) {
             match (&cell.place.rule, subject.rule) {
-                (None, _) => cell.cell.set_limit(subject.manifest_limit),
-                (Some(of), Some((pattern, limit))) if of.as_ref() == pattern => cell.cell.set_limit(limit),
+                (None, _) => set(&cell, subject.manifest_limit),
+                (Some(of), Some((pattern, limit))) if of.as_ref() == pattern => set(&cell, limit),
                 (Some(_), _) => {}
             }
         }
@@ -120,6 +135,7 @@ impl Book {
     ) -> (Option<Arc<SharedCell>>, Arc<SharedCell>) {
         self.quiet_rounds = 0;
         let rule = subject.rule.and_then(|(pattern, _)| self.rules.get(pattern)).map(Arc::clone);
+        rule.iter().chain([&self.manifest]).for_each(|cell| cell.keep_open());
         (rule, Arc::clone(&self.manifest))
     }
 
@@ -128,28 +144,28 @@ impl Book {
         self.former.retain(|cell| cell.strong_count() > 0);
         if self.is_held() {
             self.quiet_rounds = 0;
-            return Use::Held;
+            let former: Vec<_> = self.former.iter().filter_map(Weak::upgrade).collect();
+            let idle = self.cells().chain(&former).filter(|cell| cell.rests()).map(exactly);
+            return Use::of(idle.collect(), Use::Held);
         }
         self.quiet_rounds = self.quiet_rounds.saturating_add(1);
         if self.quiet_rounds < QUIET_ROUNDS {
             return Use::Held;
         }
-        let returns: Vec<_> = self.cells().filter(|cell| !cell.is_clean()).map(end_lease).collect();
-        if !returns.is_empty() {
-            return Use::Returns(returns);
-        }
-        if self.former.is_empty() { Use::Forgettable } else { Use::Held }
+        let kept = |cell: &&Arc<SharedCell>| !cell.is_clean() || !cell.is_settled();
+        let returns = self.cells().filter(kept).map(end_lease).collect();
+        Use::of(returns, if self.former.is_empty() { Use::Forgettable } else { Use::Held })
     }
 
     /// Ends every lease for good, sessions or not; what they had taken is what was spent.
     pub(super) fn seal(&self) -> Vec<(Arc<SharedCell>, u64)> {
-        self.cells().map(|cell| (Arc::clone(cell), cell.cell.seal())).collect()
+        self.cells().map(|cell| (Arc::clone(cell), cell.seal())).collect()
     }
 
     /// What has been sent in this window.
     pub(super) fn spending(&self) -> Spending {
-        let rules = self.rules.iter().map(|(pattern, cell)| (Arc::clone(pattern), cell.cell.committed()));
-        Spending { window: self.window, bytes: self.manifest.cell.committed(), rules: rules.collect() }
+        let rules = self.rules.iter().map(|(pattern, cell)| (Arc::clone(pattern), cell.sent()));
+        Spending { window: self.window, bytes: self.manifest.sent(), rules: rules.collect() }
     }
 
     fn is_held(&self) -> bool {
@@ -164,6 +180,22 @@ impl Book {
     }
 }
 
+impl Use {
+    fn of(returns: Vec<(Arc<SharedCell>, u64)>, otherwise: Self) -> Self {
+        if returns.is_empty() { otherwise } else { Self::Returns(returns) }
+    }
+}
+
+impl Backing {
+    fn cell(&self, place: Place, limit: Limit, spent: u64) -> Arc<SharedCell> {
+        SharedCell::new(place, limit, spent, self.fleet.clone())
+    }
+}
+
 fn end_lease(cell: &Arc<SharedCell>) -> (Arc<SharedCell>, u64) {
-    (Arc::clone(cell), cell.cell.end_lease())
+    (Arc::clone(cell), cell.end_lease())
+}
+
+fn exactly(cell: &Arc<SharedCell>) -> (Arc<SharedCell>, u64) {
+    (Arc::clone(cell), cell.as_spent(cell.cell.taken()))
 }

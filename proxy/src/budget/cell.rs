@@ -1,12 +1,13 @@
-//! One scope's budget as four atomic numbers: what is granted, what is taken, what has been sent, and up to where it is
-//! on disk that it may be spent.
+//! One scope's budget as a few atomic numbers: its limit, what is taken, what has been sent, up to where it is on disk that
+//! it may be spent, and up to where a control plane has handed it to this gateway.
 //!
-//! Bytes are reserved before they are written, and what a write did not take is given back. At every instant
+//! The lease on disk never reaches beyond what was handed out, so a reservation looks at the lease alone. Bytes are reserved before they are written, and what a write did not take is given back. At every instant
 //! `committed ≤ taken`, and a reservation never lifts `taken` above the limit or above the lease, however many
 //! threads race. Nothing here waits, locks or allocates.
 //!
 //! Never knows whose budget it is, or how a lease grows.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use config::Limit;
@@ -33,7 +34,19 @@ pub(super) struct Cell {
     taken: AtomicU64,
     committed: AtomicU64,
     leased: AtomicU64,
+    /// Up to where it was handed out: [`ALONE`] where the gateway counts alone.
+    handed: AtomicU64,
+    /// From where on more is asked to be handed out.
+    draws_at: AtomicU64,
+    /// From where on it is time to ask for something: for a longer lease, or for more to be handed out.
+    asks_at: AtomicU64,
 }
+
+/// How [`Cell::handed`] reads where nobody hands out anything.
+const ALONE: u64 = u64::MAX;
+
+/// How [`Cell::draws_at`] reads while nothing is to be asked for.
+pub(super) const NOT_NOW: u64 = u64::MAX;
 
 /// The answer to a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,22 +64,33 @@ pub(super) enum Grant {
 impl Cell {
     /// A cell that lives and dies with its session: nothing of it is on disk.
     pub(super) fn fleeting(limit: Limit) -> Self {
-        Self::with(limit, 0, u64::MAX)
+        Self::with(limit, 0, u64::MAX, ALONE)
     }
 
     /// A cell of which `spent` bytes are on disk as spent, and no more may be before the lease grows.
     pub(super) fn durable(limit: Limit, spent: u64) -> Self {
         let spent = spent.min(SEALED / 2);
-        Self::with(limit, spent, spent)
+        Self::with(limit, spent, spent, ALONE)
     }
 
-    fn with(limit: Limit, spent: u64, leased: u64) -> Self {
-        Self {
+    /// A durable cell that several gateways share: what it may spend beyond `spent` has to be handed out first.
+    pub(super) fn shared(limit: Limit, spent: u64) -> Self {
+        let spent = spent.min(SEALED / 2);
+        Self::with(limit, spent, spent, spent)
+    }
+
+    fn with(limit: Limit, spent: u64, leased: u64, handed: u64) -> Self {
+        let cell = Self {
             limit: AtomicU64::new(bytes_of(limit)),
             taken: AtomicU64::new(spent),
             committed: AtomicU64::new(spent),
             leased: AtomicU64::new(leased),
-        }
+            handed: AtomicU64::new(handed),
+            draws_at: AtomicU64::new(0),
+            asks_at: AtomicU64::new(0),
+        };
+        cell.mark();
+        cell
     }
 
     /// Takes up to `want` bytes, `want` between 1 and [`MOST_AT_ONCE`].
@@ -116,9 +140,14 @@ impl Cell {
         }
     }
 
-    /// Applies another limit to what is already spent.
-    pub(super) fn set_limit(&self, limit: Limit) {
-        self.limit.store(bytes_of(limit), Ordering::Release);
+    /// Applies another limit to what is already spent. Of the numbers here, `withdrawn` are no longer this cell's.
+    pub(super) fn set_limit(&self, limit: Limit, withdrawn: u64) {
+        let limit = match bytes_of(limit) {
+            UNLIMITED => UNLIMITED,
+            bytes => bytes.saturating_add(withdrawn).min(UNLIMITED - 1),
+        };
+        self.limit.store(limit, Ordering::Release);
+        self.mark();
     }
 
     /// What may still be taken, in bytes, leases aside; `None` when there is no limit.
@@ -145,11 +174,82 @@ impl Cell {
         self.committed.load(Ordering::Acquire)
     }
 
-    /// Whether half of the lease or more is used up, so that it is time to extend it.
+    /// Whether it is time to ask for a longer lease, or for more to be handed out.
     pub(super) fn runs_low(&self) -> bool {
-        let limit = self.limit.load(Ordering::Relaxed);
-        let leased = self.leased.load(Ordering::Relaxed);
-        leased < limit && leased.saturating_sub(self.taken.load(Ordering::Relaxed)) < lease_size(limit) / 2
+        self.taken.load(Ordering::Relaxed) >= self.asks_at.load(Ordering::Relaxed)
+    }
+
+    /// Works out from where on it is time to ask: when half of the lease is used up, unless it reaches as far as it may.
+    fn mark(&self) {
+        let limit = self.limit.load(Ordering::Acquire);
+        let leased = self.leased.load(Ordering::Acquire);
+        let for_lease =
+            if leased < self.reach() { leased.saturating_sub(lease_size(limit) / 2) } else { NOT_NOW };
+        let for_more = if self.may_draw() { self.draws_at.load(Ordering::Acquire) } else { NOT_NOW };
+        self.asks_at.store(for_lease.min(for_more), Ordering::Release);
+    }
+
+    /// Up to where a lease may reach, in bytes spent.
+    fn reach(&self) -> u64 {
+        match self.limit.load(Ordering::Acquire) {
+            UNLIMITED => UNLIMITED,
+            limit => limit.min(self.handed()),
+        }
+    }
+
+    /// Whether more could be handed out: it is limited, and the limit is not reached.
+    pub(super) fn may_draw(&self) -> bool {
+        let limit = self.limit.load(Ordering::Acquire);
+        limit != UNLIMITED && self.handed() < limit
+    }
+
+    /// Up to where it was handed out, in bytes spent.
+    pub(super) fn handed(&self) -> u64 {
+        self.handed.load(Ordering::Acquire)
+    }
+
+    /// What was handed out and is not taken; `None` when it needs no handing out.
+    pub(super) fn held(&self) -> Option<u64> {
+        let limit = self.limit.load(Ordering::Acquire);
+        let handed = self.handed();
+        (limit != UNLIMITED && handed != ALONE).then(|| handed.saturating_sub(self.taken()))
+    }
+
+    /// What could still be handed out before the limit is reached.
+    pub(super) fn undrawn(&self) -> u64 {
+        self.limit.load(Ordering::Acquire).saturating_sub(self.handed())
+    }
+
+    /// It is handed out up to `until`, and more is to be asked for at `draws_at`. Only one thread at a time may say so.
+    pub(super) fn hand(&self, until: u64, draws_at: u64) {
+        self.handed.store(until, Ordering::Release);
+        self.draws_at.store(draws_at, Ordering::Release);
+        self.mark();
+    }
+
+    /// Whether so much is taken that it is time to ask for more to be handed out.
+    pub(super) fn draws(&self) -> bool {
+        self.may_draw() && self.taken() >= self.draws_at.load(Ordering::Acquire)
+    }
+
+    /// Takes all that is leased and not taken, for good, whatever the limit; says from where to where that was. A reservation
+    /// that races with it either was first or fails, because nothing is left under the lease. Not while the lease is being
+    /// extended.
+    pub(super) fn take_lease(&self) -> Range<u64> {
+        let leased = self.leased.load(Ordering::Acquire);
+        let mut taken = self.taken.load(Ordering::Acquire);
+        while taken < leased {
+            match self.taken.compare_exchange_weak(taken, leased, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return taken..leased,
+                Err(now) => taken = now,
+            }
+        }
+        taken..taken
+    }
+
+    /// Whether the lease has ended for good.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.taken() >= SEALED
     }
 
     /// Whether a reservation would not fail for want of a lease.
@@ -159,16 +259,28 @@ impl Cell {
         limit == UNLIMITED || leased >= limit || self.taken() < leased
     }
 
-    /// Up to where the lease should reach next, in bytes spent. It covers what is taken, and never passes the limit.
+    /// Up to where the lease should reach next, in bytes spent. It covers what is taken, and never passes the limit or what
+    /// was handed out.
     pub(super) fn next_lease(&self) -> u64 {
         let limit = self.limit.load(Ordering::Acquire);
         let taken = self.taken();
-        taken.saturating_add(lease_size(limit)).min(limit).max(taken)
+        taken.saturating_add(lease_size(limit)).min(self.reach()).max(taken)
     }
 
     /// The lease is on disk: reservations may go up to `until`.
     pub(super) fn extend_lease(&self, until: u64) {
         self.leased.fetch_max(until, Ordering::AcqRel);
+        self.mark();
+    }
+
+    /// Whether the lease could be longer.
+    pub(super) fn lease_can_grow(&self) -> bool {
+        self.next_lease() > self.leased.load(Ordering::Acquire)
+    }
+
+    /// Whether the lease, and not what was handed out, is what a reservation waits for.
+    pub(super) fn waits_for_lease(&self) -> bool {
+        self.leased.load(Ordering::Acquire) < self.handed()
     }
 
     /// Ends the lease at what is taken and returns that. Only while no session holds the cell: a reservation under way
@@ -176,6 +288,7 @@ impl Cell {
     pub(super) fn end_lease(&self) -> u64 {
         let taken = self.taken();
         self.leased.store(taken, Ordering::Release);
+        self.mark();
         taken
     }
 

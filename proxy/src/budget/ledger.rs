@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use policy_sync::window::Clock;
 
-use super::book::{Book, Use};
+use super::book::{Backing, Book, Use};
 use super::desk::{Desk, Pickup};
+use super::fleet::Fleet;
 use super::lease::SharedCell;
 use super::store::{Entry, Store, StoreFault, Subject};
 
@@ -31,6 +32,7 @@ pub(super) struct Ledger {
     pub(super) books: DashMap<Subject, Book>,
     pub(super) store: Store,
     pub(super) desk: Arc<Desk>,
+    pub(super) fleet: Option<Arc<Fleet>>,
     pub(super) clock: Clock,
     pub(super) healthy: AtomicBool,
     pub(super) commits: AtomicU64,
@@ -39,12 +41,18 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// A ledger over `store`, at `now` (Unix seconds).
-    pub(super) fn new(store: Store, now: i64) -> Result<Self, StoreFault> {
+    pub(super) fn new(
+        store: Store,
+        desk: Arc<Desk>,
+        fleet: Option<Arc<Fleet>>,
+        now: i64,
+    ) -> Result<Self, StoreFault> {
         let clock = Clock::new(now, store.witnessed()?);
         Ok(Self {
             books: DashMap::new(),
             store,
-            desk: Arc::default(),
+            desk,
+            fleet,
             clock,
             healthy: AtomicBool::new(true),
             commits: AtomicU64::new(0),
@@ -68,26 +76,44 @@ impl Ledger {
         }
     }
 
-    /// Writes longer leases for `cells`, then grants them.
+    /// What new books rely on.
+    pub(super) fn backing(&self) -> Backing {
+        Backing { desk: Arc::clone(&self.desk), fleet: self.fleet.clone() }
+    }
+
+    /// Writes longer leases for those of `cells` that may have them, then grants them; has more handed out for the others.
     pub(super) fn extend_leases(&self, cells: &[Arc<SharedCell>]) {
-        if cells.is_empty() {
-            return;
-        }
         // Out of the queue before the amounts are read: what is used up from here on asks again.
         cells.iter().for_each(|cell| cell.leaves_queue());
-        let amounts: Vec<_> = cells.iter().map(|cell| (Arc::clone(cell), cell.cell.next_lease())).collect();
-        match self.write(&amounts) {
+        let changes = |cell: &&Arc<SharedCell>| cell.yields() || cell.cell.lease_can_grow();
+        let amounts: Vec<_> =
+            cells.iter().filter(changes).map(|cell| (Arc::clone(cell), cell.cell.next_lease())).collect();
+        self.run_errands(cells);
+        if amounts.is_empty() {
+            return;
+        }
+        let spent: Vec<_> =
+            amounts.iter().map(|(cell, until)| (Arc::clone(cell), cell.as_spent(*until))).collect();
+        match self.write(&spent) {
             Ok(()) => amounts.iter().for_each(|(cell, until)| cell.written(*until)),
             Err(_) => {
-                cells.iter().for_each(|cell| cell.not_written());
+                amounts.iter().for_each(|(cell, _)| cell.not_written());
                 self.desk.pause(REST);
             }
         }
     }
 
-    /// Gives back the leases of quiet books, forgets those the file knows all of, and prunes the file.
+    fn run_errands<'a>(&self, cells: impl IntoIterator<Item = &'a Arc<SharedCell>>) {
+        if let Some(fleet) = &self.fleet {
+            cells.into_iter().filter(|cell| cell.has_errand()).for_each(|cell| fleet.ask(cell));
+        }
+    }
+
+    /// Gives back what quiet books hold, forgets those that the file knows all of, and prunes the file.
     pub(super) fn round(&self, pruned_at: &mut i64) {
-        let returns = self.age_books();
+        let mut returns = self.age_books();
+        self.run_errands(returns.iter().map(|(cell, _)| cell));
+        returns.retain(|(cell, _)| !cell.is_clean());
         let probing = !self.healthy.load(Ordering::Relaxed);
         if (probing || !returns.is_empty()) && self.write(&returns).is_ok() {
             returns.iter().for_each(|(cell, spent)| cell.given_back(*spent));
@@ -119,7 +145,9 @@ impl Ledger {
     /// The last commit of a clean shutdown.
     fn close_books(&self) -> Result<(), StoreFault> {
         let spent: Vec<_> = self.books.iter().flat_map(|book| book.seal()).collect();
-        self.write(&spent)
+        let written = self.write(&spent);
+        self.run_errands(spent.iter().map(|(cell, _)| cell));
+        written
     }
 
     fn write(&self, amounts: &[(Arc<SharedCell>, u64)]) -> Result<(), StoreFault> {

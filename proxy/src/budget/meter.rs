@@ -115,8 +115,8 @@ impl Meter {
     /// Waits until a reservation would not be refused for want of a lease. Dropping the future is harmless.
     ///
     /// # Errors
-    /// [`LeaseFault`] when the budget cannot be written down: the session ends, for without a lease it would be
-    /// unlimited. A later session tries again.
+    /// [`LeaseFault`] when the budget cannot be written down, or nobody hands out more of it: the session ends, for without a
+    /// lease it would be unlimited. A later session tries again.
     pub async fn lease_extended(&self) -> Result<(), LeaseFault> {
         if let Some(rule) = &self.rule {
             rule.leased(&self.desk).await?;
@@ -124,13 +124,26 @@ impl Meter {
         self.manifest.leased(&self.desk).await
     }
 
+    /// Waits until a session may begin that has declared an upload of so many bytes: until something is held of every budget that
+    /// several gateways share. Returns at once where nothing has to be waited for.
+    ///
+    /// # Errors
+    /// [`LeaseFault`] when less is left than was declared, or nobody hands out anything.
+    pub async fn opened(&self, declared: Option<u64>) -> Result<(), LeaseFault> {
+        let bytes = declared.unwrap_or(0).max(1);
+        if let Some(rule) = &self.rule {
+            rule.opened(&self.desk, bytes).await?;
+        }
+        self.manifest.opened(&self.desk, bytes).await
+    }
+
     /// Whether an upload of `bytes` would fit into what every scope has left.
     ///
     /// # Errors
     /// The scope that has less left.
     pub fn affords(&self, bytes: u64) -> Result<(), Scope> {
-        match self.scopes().find(|(_, cell)| cell.left().is_some_and(|left| left < bytes)) {
-            Some((scope, _)) => Err(scope),
+        match self.scopes().find(|scope| scope.left().is_some_and(|left| left < bytes)) {
+            Some(scope) => Err(scope.name()),
             None => Ok(()),
         }
     }
@@ -138,13 +151,13 @@ impl Meter {
     /// The scope whose limit has been sent, if any: such a session need not begin.
     #[must_use]
     pub fn spent(&self) -> Option<Scope> {
-        self.scopes().find(|(_, cell)| cell.is_spent()).map(|(scope, _)| scope)
+        self.scopes().find(Counted::is_spent).map(|scope| scope.name())
     }
 
     /// The bytes that the tightest scope has left, reservations under way deducted; `None` when nothing limits them.
     #[must_use]
     pub fn left(&self) -> Option<u64> {
-        self.scopes().filter_map(|(_, cell)| cell.left()).min()
+        self.scopes().filter_map(|scope| scope.left()).min()
     }
 
     /// The bytes this session has handed to the upstream socket.
@@ -155,7 +168,7 @@ impl Meter {
 
     /// Applies a superseding manifest's `upload_bytes_per_session` to what this session has already sent.
     pub fn set_session_limit(&self, limit: Limit) {
-        self.session.set_limit(limit);
+        self.session.set_limit(limit, 0);
     }
 
     /// The window this session spends from.
@@ -164,12 +177,9 @@ impl Meter {
         self.window
     }
 
-    fn scopes(&self) -> impl Iterator<Item = (Scope, &Cell)> {
-        let rule = self.rule.as_ref().map(|rule| (Scope::Rule, &rule.cell));
-        [(Scope::Session, &self.session)]
-            .into_iter()
-            .chain(rule)
-            .chain([(Scope::Manifest, &self.manifest.cell)])
+    fn scopes(&self) -> impl Iterator<Item = Counted<'_>> {
+        let rule = self.rule.as_deref().map(Counted::Rule);
+        [Counted::Session(&self.session)].into_iter().chain(rule).chain([Counted::Manifest(&self.manifest)])
     }
 
     fn keep_leased(&self) {
@@ -187,6 +197,37 @@ impl Drop for Meter {
         if under_way > 0 {
             self.settle_rule(under_way, 0);
             self.manifest.cell.settle(under_way, 0);
+        }
+    }
+}
+
+/// One of the budgets that a session is counted in.
+enum Counted<'a> {
+    Session(&'a Cell),
+    Rule(&'a SharedCell),
+    Manifest(&'a SharedCell),
+}
+
+impl Counted<'_> {
+    fn name(&self) -> Scope {
+        match self {
+            Self::Session(_) => Scope::Session,
+            Self::Rule(_) => Scope::Rule,
+            Self::Manifest(_) => Scope::Manifest,
+        }
+    }
+
+    fn left(&self) -> Option<u64> {
+        match self {
+            Self::Session(cell) => cell.left(),
+            Self::Rule(cell) | Self::Manifest(cell) => cell.left(),
+        }
+    }
+
+    fn is_spent(&self) -> bool {
+        match self {
+            Self::Session(cell) => cell.is_spent(),
+            Self::Rule(cell) | Self::Manifest(cell) => cell.is_spent(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod crash;
 mod disk;
+mod fleet;
 mod windows;
 
 use std::sync::Arc;
@@ -65,7 +66,7 @@ impl Granted {
 
 /// Budgets without the writing thread: a test takes its turns itself.
 fn by_hand(disk: &Disk) -> Budgets {
-    Budgets::without_writer(Store::over(disk.opener()).unwrap(), 1001).unwrap()
+    Budgets::without_writer(Store::over(disk.opener()).unwrap(), None, 1001).unwrap()
 }
 
 /// What the writing thread does when somebody asks.

@@ -57,7 +57,7 @@ fn a_new_limit_applies_to_what_is_already_spent() {
         (Limit::Unlimited, Grant::Granted(2)),
         (Limit::Bytes(8), Grant::Spent),
     ] {
-        cell.set_limit(limit);
+        cell.set_limit(limit, 0);
         let grant = cell.reserve(2);
         assert_eq!(grant, expected, "{limit:?}");
         if let Grant::Granted(bytes) = grant {
@@ -177,7 +177,7 @@ proptest! {
                     cell.settle(granted, written);
                     committed += written.min(granted);
                 },
-                Step::Limit(bytes) => { limit = bytes; cell.set_limit(Limit::Bytes(bytes)); }
+                Step::Limit(bytes) => { limit = bytes; cell.set_limit(Limit::Bytes(bytes), 0); }
                 Step::Extend(until) => { leased = leased.max(until); cell.extend_lease(until); }
             }
             prop_assert_eq!(cell.committed(), committed);

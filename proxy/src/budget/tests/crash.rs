@@ -28,7 +28,7 @@ fn granted() -> Granted {
 fn a_crash_between_any_two_operations_of_the_disk_refills_nothing_and_loses_one_lease() {
     let disk = Disk::default();
     let sent = Arc::new(AtomicU64::new(0));
-    let budgets = Budgets::over(Store::over(disk.opener()).unwrap(), 1001).unwrap();
+    let budgets = Budgets::over(Store::over(disk.opener()).unwrap(), None, 1001).unwrap();
     let before = disk.image();
     let probed = Arc::clone(&sent);
     disk.record(move || probed.load(Ordering::SeqCst));

@@ -29,7 +29,8 @@ fn neither_a_new_connection_nor_a_pushed_renamed_or_superseding_manifest_refills
 #[test]
 fn the_end_of_the_window_refills() {
     let disk = Disk::default();
-    let budgets = Budgets::without_writer(crate::budget::Store::over(disk.opener()).unwrap(), 4599).unwrap();
+    let budgets =
+        Budgets::without_writer(crate::budget::Store::over(disk.opener()).unwrap(), None, 4599).unwrap();
     let first = Granted::bytes(MIB);
     let second = Granted { issued_at: 4000, expires_at: 7600, ..Granted::bytes(MIB) };
     assert_eq!(sent_at(&budgets, &first, 4599), MIB);
