@@ -59,8 +59,7 @@ pub fn assemble(settings: GatewaySettings, listeners: &[SocketAddr]) -> anyhow::
     let tls = device_tls(&settings, &verifier)?;
     let screen = Arc::new(screen(&settings, listeners)?);
     let resolver = Resolver::new(&settings.dns, settings.deadlines.dns, Arc::clone(&screen))?;
-    let budgets = Budgets::open(&state.join("budgets.redb"), now)
-        .with_context(|| format!("{}", state.join("budgets.redb").display()))?;
+    let budgets = budgets(&settings, &state.join("budgets.redb"), now, &scrape)?;
     let feed = Arc::new(Feed::new(policy_bounds(&settings)));
     let name = name(&settings);
     Ok(Arc::new(Gateway {
@@ -84,6 +83,20 @@ pub fn assemble(settings: GatewaySettings, listeners: &[SocketAddr]) -> anyhow::
         drain: watch::Sender::new(false),
         settings: ArcSwap::from_pointee(settings),
     }))
+}
+
+fn budgets(
+    settings: &GatewaySettings,
+    path: &Path,
+    now: i64,
+    scrape: &prometheus::Registry,
+) -> anyhow::Result<Budgets> {
+    let opened = if settings.budget.fleet {
+        Budgets::open_shared(path, now, scrape)
+    } else {
+        Budgets::open(path, now)
+    };
+    opened.with_context(|| format!("{}", path.display()))
 }
 
 /// The gateway's name: as set, else the host's.

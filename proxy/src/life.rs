@@ -153,11 +153,12 @@ async fn drain(gateway: &Gateway) {
 }
 
 fn end(gateway: &Gateway, policy: PolicyLink, sessions: Runtime) {
-    drop(policy);
     sessions.shutdown_timeout(Duration::from_secs(1));
+    // While the way to the control plane is open: it is told what nobody spent.
     if let Err(fault) = gateway.budgets.close() {
         tracing::error!(%fault, "upload budgets not written; their leases count as spent");
     }
+    drop(policy);
     gateway.recorder.record(Event::new(EventType::Stopping));
     if gateway.recorder.flush(FLUSH).is_err() {
         tracing::error!("the last events did not reach their file");

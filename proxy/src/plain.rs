@@ -98,7 +98,7 @@ async fn converse<I: Intake, A: Answer>(
         };
         break (hold, reason);
     };
-    if reason == Reason::UploadLimitExceeded {
+    if matches!(reason, Reason::UploadLimitExceeded | Reason::BudgetUnavailable) {
         // What was granted still belongs to the destination: let the kernel deliver it before the reset.
         session.enter_stage(Stage::Settling);
         let _revoked = session.unless_cut(hold.settle()).await;

@@ -114,6 +114,7 @@ fn follow(
     link: Arc<dyn Link>,
     keys: KeyRing,
 ) -> anyhow::Result<FollowSource> {
+    gateway.budgets.draw_from(Arc::new(Arc::clone(&link)));
     // Not where a directory's policy is kept: what one source has seen says nothing of the other.
     let state = settings.gateway.state_dir.join("followed");
     let mut options = FollowOptions::new(state, keys, policy_bounds(settings), link);

@@ -1,6 +1,6 @@
 //! SIGHUP: the settings are read again, everything they name is read again, and only if all of it is good is any of it used.
 //!
-//! What cannot change without a restart (listeners, state directory, name, workers, policy source) is compared and, if it
+//! What cannot change without a restart (listeners, state directory, name, workers, policy source, how budgets are counted) is compared and, if it
 //! differs, said loudly and left as it was. A reload that fails changes nothing.
 
 use std::path::Path;
@@ -66,6 +66,7 @@ fn attempt(gateway: &Gateway, policy: &PolicyLink, pac: Option<&Pac>, path: &Pat
 fn keep_fixed(old: &GatewaySettings, new: &mut GatewaySettings) {
     new.gateway = old.gateway.clone();
     new.policy.source = old.policy.source.clone();
+    new.budget = old.budget;
     new.audit.sink = old.audit.sink.clone();
     new.limits.connections = old.limits.connections;
     new.limits.handshakes = old.limits.handshakes;
@@ -78,6 +79,7 @@ fn warn_of_fixed(old: &GatewaySettings, new: &GatewaySettings) {
         ("listen.admin", old.listen.admin != new.listen.admin),
         ("listen.pac", old.listen.pac != new.listen.pac),
         ("policy.source", old.policy.source != new.policy.source),
+        ("budget.fleet", old.budget != new.budget),
         ("limits.connections", old.limits.connections != new.limits.connections),
         ("limits.handshakes", old.limits.handshakes != new.limits.handshakes),
         ("audit.file", old.audit.sink != new.audit.sink),

@@ -49,6 +49,8 @@ pub struct Admitted {
     pub permit: Permit,
     /// What its writes are charged to.
     pub meter: Arc<Meter>,
+    /// How many bytes it has said that it will upload.
+    declared_upload: Option<u64>,
 }
 
 /// A session that is let through and has reached its destination.
@@ -96,18 +98,22 @@ pub fn admit(gateway: &Arc<Gateway>, kind: Kind, asked: Asked) -> Result<Admitte
     }
     let meter = Arc::new(meter);
     live.session().charge_to(&meter);
-    Ok(Admitted { live, permit, meter })
+    Ok(Admitted { live, permit, meter, declared_upload })
 }
 
-/// Looks up, screens and dials the destination of an admitted session, or takes a connection of the same device that rests
-/// in the pool. A revocation ends it at any point.
+/// Waits for a part of the budget where several gateways share it; then looks up, screens and dials the destination of an
+/// admitted session, or takes a connection of the same device that rests in the pool. A revocation ends it at any point.
 ///
 /// # Errors
 /// The refusal to answer with; it has been accounted for.
 pub async fn connect(gateway: &Gateway, admitted: Admitted) -> Result<Connected, Refusal> {
-    let Admitted { mut live, permit, meter } = admitted;
+    let Admitted { mut live, permit, meter, declared_upload } = admitted;
     let session = Arc::clone(live.session());
-    match session.unless_cut(reach(gateway, &session, &permit, &meter)).await {
+    let reached = async {
+        meter.opened(declared_upload).await.map_err(|fault| (fault.refusal(), None))?;
+        reach(gateway, &session, &permit, &meter).await
+    };
+    match session.unless_cut(reached).await {
         Ok(Ok(reached)) => {
             let Reached { egress, address, reused } = reached;
             live.allowed(Some(address.ip()));

@@ -133,7 +133,7 @@ fn ending_of_downstream(error: &io::Error) -> Reason {
 async fn close<D: Downstream>(session: &Session, downstream: &mut D, upstream: &mut Egress, ending: Reason) {
     match ending {
         Reason::Completed => {}
-        Reason::UploadLimitExceeded | Reason::DownstreamClosed => {
+        Reason::UploadLimitExceeded | Reason::BudgetUnavailable | Reason::DownstreamClosed => {
             session.enter_stage(Stage::Settling);
             // What was handed to the kernel still belongs to the destination: let it arrive before the reset, unless
             // the session is revoked meanwhile.
