@@ -1,6 +1,8 @@
 //! The keys of a lab: what policy is signed with, and the ring by which gateways and control planes know them.
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use policy_sync::{KeyId, SigningKey};
@@ -19,6 +21,7 @@ pub struct Keys {
     /// Signs the log of a control plane.
     pub control: SigningKey,
     issued: AtomicI64,
+    issues: Mutex<HashMap<String, i64>>,
 }
 
 impl Keys {
@@ -35,6 +38,7 @@ impl Keys {
             security: key("security-1"),
             control: key("control-1"),
             issued: AtomicI64::new(jiff::Timestamp::now().as_second() - 1),
+            issues: Mutex::default(),
         };
         std::fs::write(dir.join("keys.toml"), keys.ring()).expect("the ring is written");
         keys
@@ -53,6 +57,18 @@ impl Keys {
             (&self.control, "control"),
         ];
         keys.map(entry).concat()
+    }
+
+    /// The second in which the manifest of this id is issued: now, or a second after the last of this id.
+    ///
+    /// # Panics
+    /// Never.
+    pub fn issue(&self, id: &str) -> i64 {
+        let mut issues = self.issues.lock().expect("nobody panics with this lock");
+        let now = jiff::Timestamp::now().as_second();
+        let issued = issues.get(id).map_or(now, |last| now.max(last + 1));
+        issues.insert(id.to_owned(), issued);
+        issued
     }
 
     /// The second in which the next manifest is issued: later than every other.

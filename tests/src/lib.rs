@@ -2,9 +2,10 @@
 //! count every byte, and clients that can send anything.
 //!
 //! In reading order: [`Lab`] is what a test holds: a [`site`] and everything around it; [`builder`] and [`settings`] say how
-//! its gateway is set up; [`gateway`] is its [`process`]; [`pki`], [`keys`], [`manifest`] and [`policy`] are what it is given; [`device`], [`wire`],
-//! [`answer`], [`http2`] and [`tunnel`] are the device side; [`origin`] the destination side; [`events`] and
-//! [`metrics`] what the gateway says about itself; [`nats`] the servers that a control plane may keep its log on; [`wait`] the only place that waits.
+//! its gateway is set up; [`gateway`] is its [`process`]; a [`fleet`] has a control plane and several sites; [`pki`],
+//! [`keys`], [`manifest`] and [`policy`] are what it is given; [`device`], [`wire`], [`answer`], [`http2`] and [`tunnel`]
+//! are the device side; [`origin`] the destination side; [`events`] and [`metrics`] what the gateway says about itself;
+//! [`nats`] the servers that a control plane may keep its log on; [`wait`] the only place that waits.
 //!
 //! Everything is on loopback and on ports that the system picks. Nothing here sleeps for luck: every wait is for a
 //! state, with a bound. It relies on the gateway only through its sockets, files and signals, never on its code.
@@ -13,6 +14,7 @@ pub mod answer;
 pub mod builder;
 pub mod device;
 pub mod events;
+pub mod fleet;
 pub mod gateway;
 pub mod hello;
 pub mod http2;
@@ -34,6 +36,7 @@ pub mod wire;
 pub use answer::Answer;
 pub use builder::LabBuilder;
 pub use device::Device;
+pub use fleet::{Fleet, Role};
 pub use http2::Http2;
 pub use lab::Lab;
 pub use manifest::Draft;

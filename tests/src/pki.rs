@@ -24,6 +24,19 @@ pub struct Credentials {
     pub pem: (String, String),
 }
 
+impl Credentials {
+    /// The issuer's name, DER.
+    ///
+    /// # Panics
+    /// Never: a certificate that was issued here can be read.
+    #[must_use]
+    pub fn issuer(&self) -> Vec<u8> {
+        use x509_parser::prelude::{FromDer, X509Certificate};
+        let (_, certificate) = X509Certificate::from_der(&self.chain[0]).expect("a certificate");
+        certificate.issuer().as_raw().to_vec()
+    }
+}
+
 impl From<Issued> for Credentials {
     fn from(issued: Issued) -> Self {
         let key_pem = issued.key_pem().expect("the key was made here").to_owned();
@@ -82,6 +95,31 @@ impl Pki {
         let device = device.parse().expect("a device id");
         let agent = agent.map(|agent| agent.parse().expect("an agent"));
         self.authority.issue_device(&device, agent.as_ref(), validity).expect("a certificate").into()
+    }
+
+    /// A gateway's certificate.
+    ///
+    /// # Panics
+    /// When it cannot be issued.
+    #[must_use]
+    pub fn gateway(&self, name: &str) -> Credentials {
+        let ip = [127, 0, 0, 1].into();
+        self.authority.issue_gateway(name, &["localhost"], &[ip], DAY).expect("a certificate").into()
+    }
+
+    /// A TLS client that shows this certificate and trusts this authority alone.
+    ///
+    /// # Panics
+    /// When the credentials do not belong together.
+    #[must_use]
+    pub fn client(&self, credentials: &Credentials) -> rustls::ClientConfig {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .expect("the version is supported")
+            .with_root_certificates(self.roots())
+            .with_client_auth_cert(credentials.chain.clone(), credentials.key.clone_key())
+            .expect("the key is the certificate's")
     }
 
     /// A certificate that says whatever the profile says.

@@ -1,4 +1,4 @@
-//! The gateway's settings file, edited key by key before the gateway starts or before it is told to read it again.
+//! The settings files of gateways and control planes, edited key by key before the process starts or before it is told to read it again.
 
 use std::path::Path;
 
@@ -46,6 +46,51 @@ impl Settings {
         Self(text.parse().expect("the lab's own settings are TOML"))
     }
 
+    /// What every gateway of a fleet begins with: as a lab's, over the files of the fleet. Name and source are added later.
+    #[must_use]
+    pub fn of_member() -> Self {
+        let mut settings = Self::of_lab();
+        settings.set("trust.device_ca", vec!["../ca/ca.pem"]);
+        settings.set("trust.crls", vec!["../device-ca.crl"]);
+        settings.set("policy.keys", "../keys.toml");
+        settings.set("control.ca", "../ca/ca.pem");
+        settings
+    }
+
+    /// What every control plane begins with: the fleet's files, keys to revoke and to lift, no limit that a test would
+    /// run into. Its listeners are added later.
+    #[must_use]
+    pub fn of_control() -> Self {
+        let text = r#"
+            [control]
+            name = "control-1"
+            state_dir = "state"
+            log = "info"
+            log_format = "text"
+            [tls]
+            certificate = "tls.pem"
+            key = "tls.key"
+            [trust]
+            gateway_ca = ["../ca/ca.pem"]
+            trust_domain = "example.org"
+            [keys]
+            ring = "../keys.toml"
+            control = "control.key"
+            control_id = "control-1"
+            revoker = "revoker.key"
+            revoker_id = "revoker-1"
+            approver = "approver.key"
+            approver_id = "approver-1"
+            [api]
+            tokens = "tokens.toml"
+            requests_per_second = 10000
+            burst = 10000
+            [audit]
+            file = "events.jsonl"
+        "#;
+        Self(text.parse().expect("the fleet's own settings are TOML"))
+    }
+
     /// Sets a key by its dotted path, such as `limits.sessions`.
     ///
     /// # Panics
@@ -71,6 +116,13 @@ impl Settings {
         let hosts = hosts.or_insert_with(|| Value::Table(Table::new()));
         hosts.as_table_mut().expect("hosts is a table").insert(name.to_owned(), addresses.into());
         self
+    }
+
+    /// The text at a dotted path, if there is one.
+    #[must_use]
+    pub fn text(&self, path: &str) -> Option<&str> {
+        let (section, key) = path.split_once('.')?;
+        self.0.get(section)?.get(key)?.as_str()
     }
 
     /// Removes a key by its dotted path.

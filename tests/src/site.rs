@@ -50,6 +50,21 @@ impl Site {
         self.gateway.as_mut().expect("the gateway runs")
     }
 
+    /// Whether it runs.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.gateway.is_some()
+    }
+
+    /// The gateway's name, as it is set.
+    ///
+    /// # Panics
+    /// When the settings name none.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.settings.text("gateway.name").expect("the settings name the gateway").to_owned()
+    }
+
     /// The directory of all its files.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -200,10 +215,18 @@ impl Site {
     /// # Panics
     /// When it does not start.
     pub async fn start_again(&mut self) {
+        self.start_unready().await;
+        self.ready().await;
+    }
+
+    /// The same, without waiting until it is ready.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_unready(&mut self) {
         let settings = self.dir.join("gateway.toml");
         let gateway = Gateway::start(&self.dir, &settings, None).await;
         self.gateway = Some(gateway.expect("the gateway starts again"));
-        self.ready().await;
     }
 
     /// Writes changed settings and tells the gateway to read them; waits for its verdict and returns whether they

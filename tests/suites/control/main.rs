@@ -1,0 +1,10 @@
+//! A control plane and its gateways: revocation through the API, receipts, restarts, and what nobody may forget.
+
+mod budgets;
+mod fanout;
+mod kills;
+mod receipts;
+mod restarts;
+mod scale;
+mod targets;
+mod trials;
