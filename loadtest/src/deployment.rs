@@ -3,6 +3,7 @@
 //! It is made as an operator makes one: certificates by the authority of `certs`, everything signed by the `portcullis`
 //! command itself. The directory goes when the deployment is dropped, after the gateway was ended.
 
+mod control;
 mod manifest;
 mod program;
 mod settings;
@@ -20,6 +21,7 @@ use rustls::ClientConfig;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
 use serde::Deserialize;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::dial::ask;
@@ -27,6 +29,7 @@ use crate::origin::Origin;
 use crate::process::Running;
 use crate::subject::{Subject, client_tls};
 
+pub(crate) use control::Control;
 pub(crate) use program::Program;
 
 /// Certificates live this long.
@@ -43,6 +46,7 @@ const TAIL: usize = 2000;
 pub(crate) struct Deployment {
     // Declared first, dropped first: the gateway ends before its directory goes.
     gateway: Option<Running>,
+    control: Option<Control>,
     dir: TempDir,
     program: Program,
     authority: Authority,
@@ -84,10 +88,47 @@ impl Deployment {
             let id = ["manifest", "keygen", "--id", key, "--role", role];
             program.run(root, id.into_iter().chain(["--out", ".", "--keys", "keys.toml"]))?;
         }
-        fs::write(root.join("gateway.toml"), settings::text(&origin.names()))?;
+        fs::write(root.join("gateway.toml"), settings::text(&origin.names(), "dir:policy"))?;
         let names = origin.names().into_iter().map(|(name, _)| format!("{name}:{}", origin.port));
         let destinations = names.collect();
-        Ok(Self { gateway: None, dir, program, authority, destinations, port: origin.port })
+        Ok(Self { gateway: None, control: None, dir, program, authority, destinations, port: origin.port })
+    }
+
+    /// Starts a control plane, which the gateway is to follow instead of the directory.
+    ///
+    /// # Errors
+    /// What could not be made or started.
+    pub(crate) fn under_control(&mut self, origin: &Origin) -> anyhow::Result<()> {
+        let control = Control::start(self.dir.path(), &self.program, &self.authority)?;
+        let settings = settings::text(&origin.names(), &control.source());
+        fs::write(self.path().join("gateway.toml"), settings)?;
+        self.control = Some(control);
+        Ok(())
+    }
+
+    /// The control plane that was started.
+    ///
+    /// # Errors
+    /// When none was.
+    pub(crate) fn control(&self) -> anyhow::Result<&Control> {
+        self.control.as_ref().context("there is no control plane")
+    }
+
+    /// The order by which the API revokes.
+    pub(crate) fn order(&self, aimed: Aimed, device: &str) -> anyhow::Result<Value> {
+        let mut order = match aimed {
+            Aimed::Device => json!({"device": device}),
+            Aimed::Manifest => json!({"manifest_id": manifest::id(device)}),
+            Aimed::User => json!({"user": manifest::user(device)}),
+            Aimed::Certificate => {
+                let pem = fs::read(self.device_file(device, "pem"))?;
+                json!({"certificate": fingerprint(&CertificateDer::from_pem_slice(&pem)?)?})
+            }
+        };
+        if let Some(order) = order.as_object_mut() {
+            order.insert("reason".into(), "load test".into());
+        }
+        Ok(order)
     }
 
     /// A device with a certificate and a manifest of its own that allows the origin among a hundred entries.
@@ -134,6 +175,9 @@ impl Deployment {
     /// # Errors
     /// The end of its log, when it does not become ready.
     pub(crate) fn start(&mut self, device: Arc<ClientConfig>) -> anyhow::Result<Subject> {
+        if let Some(control) = &self.control {
+            control.push(&self.path().join("policy/manifests"))?;
+        }
         let log = fs::File::create(self.path().join("gateway.log"))?;
         let child = Command::new(self.program.path())
             .args(["gateway", "--config", "gateway.toml"])
@@ -155,6 +199,9 @@ impl Deployment {
             }
             std::thread::sleep(TICK);
         };
+        if let Some(control) = &self.control {
+            control.followed()?;
+        }
         Ok(Subject {
             name: "portcullis".to_owned(),
             address: *addresses.device.first().context("the gateway listens nowhere")?,
@@ -165,11 +212,10 @@ impl Deployment {
         })
     }
 
-    /// The end of the gateway's log.
+    /// The end of the gateway's log, and of the control plane's.
     pub(crate) fn log(&self) -> String {
-        let log = fs::read_to_string(self.path().join("gateway.log")).unwrap_or_default();
-        let begin = log.len().saturating_sub(TAIL);
-        log.get(begin..).unwrap_or(&log).to_owned()
+        let control = self.control.as_ref().map(Control::log).unwrap_or_default();
+        tail(&self.path().join("gateway.log")) + &control
     }
 
     /// Where all its files are.
@@ -206,6 +252,20 @@ fn ready(dir: &Path, pid: u32) -> Option<Addresses> {
     let addresses: Addresses = serde_json::from_str(&text).ok()?;
     let answer = ask(addresses.admin, "/readyz").ok()?;
     (addresses.pid == pid && answer.starts_with("HTTP/1.1 200")).then_some(addresses)
+}
+
+/// The end of a log.
+fn tail(log: &Path) -> String {
+    let log = fs::read_to_string(log).unwrap_or_default();
+    let begin = log.len().saturating_sub(TAIL);
+    log.get(begin..).unwrap_or(&log).to_owned()
+}
+
+/// SHA-256 of a certificate in hex.
+fn fingerprint(certificate: &CertificateDer<'_>) -> anyhow::Result<String> {
+    let suite = rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13();
+    let hash = suite.context("a suite of TLS 1.3")?.common.hash_provider.hash(certificate);
+    Ok(hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn files_of(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {

@@ -38,6 +38,18 @@ pub(crate) async fn dial_from_anywhere(to: SocketAddr) -> io::Result<TcpStream> 
     Ok(stream)
 }
 
+/// A connection to the API of a control plane, without async.
+///
+/// # Errors
+/// When nobody listens.
+#[expect(clippy::disallowed_methods, reason = "orders a revocation as an operator's program does")]
+pub(crate) fn dial_control(api: SocketAddr, patience: Duration) -> io::Result<std::net::TcpStream> {
+    let stream = std::net::TcpStream::connect(api)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 fn source(to: IpAddr, number: usize) -> Option<IpAddr> {
     let turn = u8::try_from(number % usize::from(SOURCES)).unwrap_or(0);
     let on_loopback = matches!(to, IpAddr::V4(to) if to.is_loopback());

@@ -3,13 +3,14 @@
 //! In reading order: [`scenario`] holds one file a question; [`aim`] says what is measured (a gateway that is started for
 //! the run, or one that runs already) and [`subject`] is that, as clients see it. [`deployment`] is the throw-away
 //! gateway, [`relay`] the bare mTLS relay that runs beside it as the yardstick, [`origin`] the destination. [`tunnel`] and
-//! [`dial`] are the client side. [`process`] reads what a process cost from `/proc`, [`cores`] keeps proxy and load
-//! apart; [`figures`] condenses, [`machine`] and [`report`] say it.
+//! [`dial`] are the client side, [`api`] the one who orders revocations. [`process`] reads what a process cost from `/proc`,
+//! [`cores`] keeps proxy and load apart; [`figures`] condenses, [`machine`] and [`report`] say it.
 //!
 //! A black box: it knows the gateway by its sockets, files and commands only. It talks to loopback or to the proxy it is
 //! pointed at, every count and time is bounded, and what it starts it stops.
 
 mod aim;
+mod api;
 mod cores;
 mod deployment;
 mod dial;

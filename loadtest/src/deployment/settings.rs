@@ -3,10 +3,9 @@
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
-/// The settings file; `hosts` are the names of the origin.
-pub(super) fn text(hosts: &[(String, Ipv4Addr)]) -> String {
-    let mut text = String::from(
-        r#"[gateway]
+/// The settings file; `hosts` are the names of the origin, `source` is where policy comes from.
+pub(super) fn text(hosts: &[(String, Ipv4Addr)], source: &str) -> String {
+    let mut text = r#"[gateway]
 name = "loadtest"
 state_dir = "state"
 
@@ -24,7 +23,7 @@ crls = ["device-ca.crl"]
 trust_domain = "loadtest.test"
 
 [policy]
-source = "dir:policy"
+source = "SOURCE"
 keys = "keys.toml"
 
 [destinations]
@@ -44,8 +43,11 @@ drain = "1s"
 file = "events.jsonl"
 
 [dns.hosts]
-"#,
-    );
+"#
+    .replace("SOURCE", source);
+    if source.starts_with("control:") {
+        text = format!("[control]\nca = \"ca/ca.pem\"\n\n{text}");
+    }
     for (name, address) in hosts {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "\"{name}\" = [\"{address}\"]");
@@ -59,7 +61,8 @@ mod tests {
 
     #[test]
     fn the_settings_name_every_origin() {
-        let text = text(&[("o0.origin.test".into(), Ipv4Addr::new(127, 0, 1, 1))]);
+        let text = text(&[("o0.origin.test".into(), Ipv4Addr::new(127, 0, 1, 1))], "dir:policy");
+        assert!(text.contains("\nsource = \"dir:policy\"\n"));
         assert!(text.ends_with("[dns.hosts]\n\"o0.origin.test\" = [\"127.0.1.1\"]\n"));
     }
 }

@@ -1,24 +1,29 @@
-//! How fast does a revocation take effect? From a file's rename to the last byte at the origin, and to the last socket.
+//! How fast does a revocation take effect? From a file's rename, or from a call of the API, to the last byte at the origin,
+//! to the answer, and to the last socket.
 //!
 //! Every round has a device of its own with many live tunnels, half of them idle, half trickling an upload, beside some
-//! tunnels of another device that must not notice. A revocation that was signed beforehand is renamed into the policy
-//! directory. Clients, origin and rename share one clock. What is measured contains the load's own share of the
-//! processor: it reads as many closings as the gateway makes.
+//! tunnels of another device that must not notice, and perhaps some that upload as fast as they can. A revocation that
+//! was signed beforehand is renamed into the policy directory, or ordered from a control plane that is started beside the
+//! gateway. Clients, origin and order share one clock. What is measured contains the load's own share of the processor:
+//! it reads as many closings as the gateway makes.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::aim::Aim;
+use crate::api::Api;
 use crate::deployment::{Aimed, Deployment};
 use crate::figures::{Figure, Times, ms};
-use crate::origin::{Order, Origin, Watch};
+use crate::origin::{Order, Origin, PIECE, Watch};
 use crate::process::Cpu;
 use crate::report::{Report, progress};
 use crate::subject::Subject;
@@ -45,6 +50,12 @@ pub(crate) struct Arguments {
     /// What the revocation names.
     #[arg(long, value_enum, default_value = "device")]
     aimed: Aimed,
+    /// How the gateway learns of it.
+    #[arg(long, value_enum, default_value = "file")]
+    through: Through,
+    /// Tunnels of another device that upload as fast as they can all the while.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    load: u32,
     /// Milliseconds between two writes of a trickling tunnel.
     #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     every: u64,
@@ -52,18 +63,56 @@ pub(crate) struct Arguments {
     aim: Aim,
 }
 
-/// One round: the device's tunnels-to-be, and the revocation that waits beside the policy.
-struct Prepared {
-    target: Subject,
-    file: std::path::PathBuf,
+/// How a gateway learns of a revocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Through {
+    /// A file in its policy directory.
+    File,
+    /// A control plane's API.
+    Api,
 }
 
-/// What a round gave, counted from the rename.
+impl Through {
+    /// What the times are counted from.
+    fn start(self) -> &'static str {
+        match self {
+            Self::File => "rename",
+            Self::Api => "API call",
+        }
+    }
+}
+
+/// One round: the device's tunnels-to-be, and the revocation.
+struct Prepared {
+    target: Subject,
+    revocation: Revocation,
+}
+
+/// A revocation that has not happened yet.
+#[derive(Clone)]
+enum Revocation {
+    /// A signed file that waits beside the policy, and its place in it.
+    File(PathBuf, PathBuf),
+    /// What the API is asked.
+    Order(Value),
+}
+
+/// What a round gave, counted from the rename or the call.
 struct Round {
     last_byte: Duration,
+    answered: Option<Answered>,
     last_socket: Duration,
     closings: Times,
     cpu: Duration,
+    /// Of the control plane.
+    control_cpu: Option<Duration>,
+}
+
+/// What the API said, and when.
+struct Answered {
+    after: Duration,
+    /// From the arrival at the gateway until no touched session could write, as the gateway says.
+    enforced: Duration,
 }
 
 /// Measures round by round.
@@ -74,6 +123,14 @@ pub(crate) fn run(arguments: &Arguments, bound: Duration) -> anyhow::Result<Repo
     let mut report = Report::of("revoke");
     let origin = Origin::bind()?;
     let mut deployment = arguments.aim.deployment(&origin, &mut report)?;
+    if arguments.through == Through::Api {
+        progress("starting the control plane");
+        deployment.under_control(&origin)?;
+        report.method("revoked through the API of a control plane with an embedded log, beside the gateway");
+    }
+    if arguments.load > 0 {
+        report.method(format!("{} tunnels of another device upload as fast as they can", arguments.load));
+    }
     progress("signing");
     let (bystander, rounds) = prepare(arguments, &mut deployment)?;
     let Arguments { tunnels, bystanders, every, .. } = arguments;
@@ -97,12 +154,22 @@ fn prepare(arguments: &Arguments, deployment: &mut Deployment) -> anyhow::Result
     let mut rounds = Vec::new();
     for number in 0..=arguments.rounds {
         let device = format!("device-{number}");
-        rounds.push((deployment.device(&device)?, deployment.staged_revocation(arguments.aimed, &device)?));
+        let tls = deployment.device(&device)?;
+        let revocation = match arguments.through {
+            Through::File => {
+                let file = deployment.staged_revocation(arguments.aimed, &device)?;
+                let name = file.file_name().context("a revocation without a name")?;
+                let place = deployment.revocations().join(name);
+                Revocation::File(file, place)
+            }
+            Through::Api => Revocation::Order(deployment.order(arguments.aimed, &device)?),
+        };
+        rounds.push((tls, revocation));
     }
     progress("starting the gateway");
     let bystander = deployment.start(bystander)?;
-    let prepared = rounds.into_iter().map(|(tls, file)| Prepared { target: bystander.as_device(tls), file });
-    let prepared = prepared.collect();
+    let prepare = |(tls, revocation)| Prepared { target: bystander.as_device(tls), revocation };
+    let prepared = rounds.into_iter().map(prepare).collect();
     Ok((bystander, prepared))
 }
 
@@ -115,8 +182,10 @@ async fn measure(
 ) -> anyhow::Result<Vec<Figure>> {
     let count = usize::try_from(arguments.bystanders)?;
     let mut others = tunnel::open_many(bystander, count, Order::Echo).await?;
+    let _load = load(bystander, usize::try_from(arguments.load)?).await?;
     let (mut bytes, mut sockets, mut closings) = (Times::new()?, Times::new()?, Times::new()?);
-    let mut cpu = Vec::new();
+    let (mut answers, mut enforced) = (Times::new()?, Times::new()?);
+    let (mut cpu, mut control_cpu) = (Vec::new(), Vec::new());
     // The first round warms up and does not count.
     for (number, prepared) in rounds.iter().enumerate() {
         progress(format_args!("round {number}"));
@@ -130,13 +199,25 @@ async fn measure(
             sockets.record(round.last_socket);
             closings.add(&round.closings)?;
             cpu.push(ms(round.cpu));
+            control_cpu.extend(round.control_cpu.map(ms));
+            if let Some(answered) = round.answered {
+                answers.record(answered.after);
+                enforced.record(answered.enforced);
+            }
         }
     }
-    let subject = &bystander.name;
-    let mut figures = bytes.figures(subject, "rename to last byte at the origin");
-    figures.extend(sockets.figures(subject, "rename to last socket closed"));
-    figures.extend(closings.figures(subject, "rename to a socket closed, over all tunnels"));
+    let (subject, start) = (&bystander.name, arguments.through.start());
+    let mut figures = bytes.figures(subject, &format!("{start} to last byte at the origin"));
+    if arguments.through == Through::Api {
+        figures.extend(
+            enforced.figures(subject, "arrival at the gateway until nothing is written, as receipted"),
+        );
+        figures.extend(answers.figures(subject, &format!("{start} to its answer")));
+    }
+    figures.extend(sockets.figures(subject, &format!("{start} to last socket closed")));
+    figures.extend(closings.figures(subject, &format!("{start} to a socket closed, over all tunnels")));
     figures.extend(Figure::of(subject, "gateway processor time of a revocation", "ms", &cpu));
+    figures.extend(Figure::of(subject, "control plane processor time of a revocation", "ms", &control_cpu));
     let survivors = others.len() as f64;
     figures.push(Figure::single(subject, "tunnels of another device that live on", "", survivors));
     Ok(figures)
@@ -176,29 +257,84 @@ async fn round(
     tokio::time::timeout(PATIENCE, flowing).await.context("the tunnels do not trickle")?;
     ensure!(closings.try_recv().is_err(), "a tunnel closed before the revocation");
 
-    let name = prepared.file.file_name().context("a revocation without a name")?;
-    let place = deployment.revocations().join(name);
+    let mut api = match &prepared.revocation {
+        Revocation::File(..) => None,
+        Revocation::Order(_) => Some(deployment.control()?.api()?),
+    };
     let before = Cpu::of(pid)?;
-    let renamed = Instant::now();
-    std::fs::rename(&prepared.file, place)?;
-    let mut times = Times::new()?;
-    let mut last_socket = Duration::ZERO;
+    let control_before = api.is_some().then(|| control_cpu(deployment)).transpose()?;
+    let revocation = prepared.revocation.clone();
+    let revoking = tokio::task::spawn_blocking(move || revoke(&revocation, api.as_mut()));
+    let mut closed_at = Vec::with_capacity(count);
     let all_closed = async {
         for _ in 0..count {
-            let closed: Instant = closings.recv().await.context("a tunnel was lost")?;
-            let after = closed.saturating_duration_since(renamed);
-            times.record(after);
-            last_socket = last_socket.max(after);
+            closed_at.push(closings.recv().await.context("a tunnel was lost")?);
         }
         anyhow::Ok(())
     };
     let outcome = tokio::time::timeout(PATIENCE, all_closed).await;
     outcome.context("tunnels of the revoked device stay open")??;
     let cpu = Cpu::of(pid)?.since(&before);
+    let control_now = control_before.is_some().then(|| control_cpu(deployment)).transpose()?;
+    let control_cpu = control_now.zip(control_before).map(|(now, before)| now.since(&before));
+    let (started, answer) = revoking.await??;
+    let mut times = Times::new()?;
+    let mut last_socket = Duration::ZERO;
+    for closed in closed_at {
+        let after = closed.saturating_duration_since(started);
+        times.record(after);
+        last_socket = last_socket.max(after);
+    }
+    let answered = answer.map(|(after, receipt)| answered(after, &receipt, count)).transpose()?;
     tokio::time::sleep(AFTERMATH).await;
-    let last_byte = watch.last().saturating_duration_since(renamed);
+    let last_byte = watch.last().saturating_duration_since(started);
     ensure!(tunnel::open(&prepared.target, 0, Order::Watch).await.is_err(), "the revoked device got back in");
-    Ok(Round { last_byte, last_socket, closings: times, cpu })
+    Ok(Round { last_byte, answered, last_socket, closings: times, cpu, control_cpu })
+}
+
+fn control_cpu(deployment: &Deployment) -> anyhow::Result<Cpu> {
+    Cpu::of(deployment.control()?.pid())
+}
+
+/// Revokes, and says when that began; of the API also how long the answer took, and what it was.
+fn revoke(
+    revocation: &Revocation,
+    api: Option<&mut Api>,
+) -> anyhow::Result<(Instant, Option<(Duration, Value)>)> {
+    match revocation {
+        Revocation::File(file, place) => {
+            let started = Instant::now();
+            std::fs::rename(file, place)?;
+            Ok((started, None))
+        }
+        Revocation::Order(order) => {
+            let (api, order) = (api.context("an order needs the API")?, order.to_string());
+            let started = Instant::now();
+            let receipt = api.done("POST", "/api/v1/revoke?wait_ms=10000", order.as_bytes())?;
+            Ok((started, Some((started.elapsed(), receipt))))
+        }
+    }
+}
+
+/// What the receipt says of the one gateway.
+fn answered(after: Duration, receipt: &Value, count: usize) -> anyhow::Result<Answered> {
+    let applied =
+        receipt["applied"].get(0).with_context(|| format!("no gateway has applied it: {receipt}"))?;
+    ensure!(applied["sessions_cut"] == count, "not every tunnel is in the receipt: {receipt}");
+    let enforced = applied["latency_ms"].as_f64().context("a receipt without a latency")?;
+    Ok(Answered { after, enforced: Duration::from_secs_f64(enforced / 1e3) })
+}
+
+/// Tunnels that upload as fast as they can until they are dropped.
+async fn load(subject: &Subject, count: usize) -> anyhow::Result<JoinSet<()>> {
+    let mut pouring = JoinSet::new();
+    for mut tunnel in tunnel::open_many(subject, count, Order::Take(u64::MAX)).await? {
+        pouring.spawn(async move {
+            let block = vec![b'.'; PIECE];
+            while tunnel.write_all(&block).await.is_ok() {}
+        });
+    }
+    Ok(pouring)
 }
 
 /// Holds an idle tunnel until it closes, and says when it did.
