@@ -24,10 +24,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use http::Method;
+use http_body_util::BodyExt as _;
 use prometheus::{IntCounterVec, Opts, Registry};
 
 use super::callers::Callers;
@@ -38,6 +40,11 @@ use crate::local::guard;
 use refusal::Refusal;
 
 pub use refusal::ErrorView;
+
+/// How much of the body of a request that is refused is read, in bytes.
+const DRAINED: usize = 1 << 20;
+/// How long that may take.
+const DRAINING: Duration = Duration::from_secs(1);
 
 /// What the API needs.
 #[derive(Clone)]
@@ -85,14 +92,17 @@ pub fn router(options: ApiOptions) -> Result<Router, prometheus::Error> {
 async fn admit(
     State(api): State<Arc<Api>>,
     matched: Option<MatchedPath>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let method = request.method().clone();
     let path = matched.as_ref().map(MatchedPath::as_str);
-    let response = match api.identify(&method, path, request).await {
-        Ok(request) => next.run(request).await,
-        Err(refusal) => refusal.into_response(),
+    let response = match api.identify(&method, path, &mut request).await {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => {
+            drain(request.into_body()).await;
+            refusal.into_response()
+        }
     };
     // Only what the table knows becomes a label: nobody makes up others.
     let known = path.and_then(|path| endpoint_of(&method, path));
@@ -101,18 +111,26 @@ async fn admit(
     guard(response)
 }
 
+/// Reads what is left of a small body. Over HTTP/2 an answer in the middle of a body resets the stream, and there are clients
+/// that report the reset and not the answer.
+async fn drain(body: Body) {
+    let reading = http_body_util::Limited::new(body, DRAINED).collect();
+    // Too large or too slow: the answer goes out all the same.
+    drop(tokio::time::timeout(DRAINING, reading).await);
+}
+
 impl Api {
-    /// The same request with its caller attached, if it may go on.
+    /// Attaches its caller to the request, if it may go on.
     async fn identify(
         &self,
         method: &Method,
         path: Option<&str>,
-        mut request: Request,
-    ) -> Result<Request, Refusal> {
+        request: &mut Request,
+    ) -> Result<(), Refusal> {
         // No route, so the fallback answers.
-        let Some(path) = path else { return Ok(request) };
+        let Some(path) = path else { return Ok(()) };
         let endpoint = endpoint_of(method, path).ok_or_else(|| Refusal::Method(methods_of(path)))?;
-        let Access::AnyOf(enough) = endpoint.access else { return Ok(request) };
+        let Access::AnyOf(enough) = endpoint.access else { return Ok(()) };
         let peer = request.extensions().get::<Peer>();
         let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
         let caller = self.callers.identify(address, request.headers()).await.map_err(Refusal::Turned)?;
@@ -120,7 +138,7 @@ impl Api {
             return Err(Refusal::Role(enough));
         }
         request.extensions_mut().insert(caller);
-        Ok(request)
+        Ok(())
     }
 }
 

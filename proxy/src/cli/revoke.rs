@@ -21,6 +21,7 @@ use sha2::Digest as _;
 
 use super::control_client::WhichControl;
 use super::exit::{During as _, Exit, Failure, Outcome};
+use super::manifest::keygen::key_id;
 use super::manifest::sign::{KeyFile, line};
 use super::print::bytes;
 use super::running::Running;
@@ -63,8 +64,12 @@ pub(crate) struct Arguments {
     /// Fail when a gateway that the control plane knows has not said that it enforces it.
     #[arg(long, requires = "control")]
     require_all: bool,
-    #[command(flatten)]
-    key: Option<KeyFile>,
+    /// The private key, unless a control plane signs.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Its name in the key ring, unless that is the file's name without its extension.
+    #[arg(long, value_name = "NAME", value_parser = key_id, requires = "key")]
+    key_id: Option<KeyId>,
     /// The policy directory, unless the settings name it.
     #[arg(long, value_name = "DIR", conflicts_with = "control")]
     policy: Option<PathBuf>,
@@ -89,11 +94,11 @@ pub(crate) fn run(arguments: &Arguments, printer: &Printer) -> Outcome {
     let target = target(arguments)?;
     let settings = arguments.gateway.settings()?;
     let directory = directory(arguments, settings.as_ref())?;
-    let key = arguments.key.as_ref().ok_or_else(|| {
+    let key = arguments.key.clone().ok_or_else(|| {
         Failure::usage("there is nothing to sign the revocation with")
             .help("name a private key with --key, or a control plane with --control")
     })?;
-    let key = key.read()?;
+    let key = KeyFile::new(key, arguments.key_id.clone()).read()?;
     check_key(&key, settings.as_ref())?;
     let running = if arguments.gateway.is_named() { Some(arguments.gateway.running()?) } else { None };
     // Asked before, so that what is gone afterwards can be told; a gateway that is down does not stop a revocation.

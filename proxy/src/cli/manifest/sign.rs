@@ -38,6 +38,10 @@ pub(crate) struct KeyFile {
 }
 
 impl KeyFile {
+    pub(crate) fn new(path: PathBuf, id: Option<KeyId>) -> Self {
+        Self { path, id }
+    }
+
     pub(crate) fn read(&self) -> Result<SigningKey, Failure> {
         let named = || self.path.file_stem().and_then(|stem| KeyId::new(&stem.to_string_lossy()));
         let id = self.id.clone().or_else(named).ok_or_else(|| {
