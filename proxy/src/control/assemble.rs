@@ -11,12 +11,14 @@ use certs::{ServerCertificate, TlsVersions, server_config_without_device_authent
 use config::settings::{AuditSink, ControlSettings};
 use policy_sync::control::api::{self, ApiOptions};
 use policy_sync::control::callers::{CallerLimits, Callers};
+use policy_sync::control::checkout::Checkout;
 use policy_sync::control::signals::{self, Receiver, Revokes};
 use policy_sync::control::{Plane, PlaneOptions};
 use policy_sync::{Approvals, KeyRing, PolicyBounds};
 use prometheus::Registry;
 use rustls::ServerConfig;
 
+use super::door::Door;
 use super::files::{Files, signing_key};
 use super::life::Epoch;
 use super::store::{Entrance, Opened, attend};
@@ -35,6 +37,10 @@ pub(super) struct Control {
     pub(super) api_tls: Arc<ArcSwap<ServerConfig>>,
     /// Present exactly where gateways connect.
     pub(super) entrance: Option<Entrance>,
+    /// Present exactly where agents connect.
+    pub(super) door: Option<Door>,
+    /// The directory that feeds the log, if one does.
+    pub(super) checkout: Option<Checkout>,
     pub(super) recorder: Recorder,
     pub(super) registry: Registry,
 }
@@ -49,10 +55,8 @@ impl Control {
         path: &Path,
         epoch: Epoch,
     ) -> anyhow::Result<Self> {
-        anyhow::ensure!(settings.listen.agents.is_none(), "listen.agents is not served yet");
-        anyhow::ensure!(settings.policy.directory.is_none(), "policy.directory is not watched yet");
         let registry = Registry::new();
-        let Files { ring, tokens, oidc, certificate, gateways } = Files::read(&settings)?;
+        let Files { ring, tokens, oidc, certificate, gateways, devices } = Files::read(&settings)?;
         let recorder = recorder(&settings, &registry)?;
         let opened = Opened::open(&settings, &registry).await?;
         let optional =
@@ -81,6 +85,17 @@ impl Control {
         let signals =
             Receiver::new(&settings.signals, revokes, recorder.clone(), &registry).context("signals")?;
         let entrance = gateways.map(|trust| Entrance::new(&trust, &certificate)).transpose()?;
+        let door = devices.map(|trust| Door::new(&trust, &certificate, &plane, &registry)).transpose()?;
+        let checkout = match &settings.policy.directory {
+            Some(directory) => {
+                let runtime = tokio::runtime::Handle::current();
+                Some(
+                    Checkout::start(directory, Arc::clone(&plane), runtime, &registry)
+                        .context("policy.directory")?,
+                )
+            }
+            None => None,
+        };
         let ring = Arc::new(ArcSwap::from_pointee(ring));
         if let Opened::Nats(nats) = &opened {
             let control = signing_key("keys.control", &settings.keys.control)?;
@@ -95,6 +110,8 @@ impl Control {
             ring,
             api_tls: Arc::new(ArcSwap::from(api_tls(&certificate)?)),
             entrance,
+            door,
+            checkout,
             recorder,
             registry,
             settings: ArcSwap::from_pointee(settings),

@@ -3,11 +3,11 @@
 //! Starting and reloading read the same files by the same code: what would not start is not put in force either. The first
 //! fault names the setting and the file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use certs::{Document, GatewayTrust, ServerCertificate, TrustDomain};
-use config::settings::{ControlSettings, KeyFile, OidcSettings};
+use certs::{Document, GatewayTrust, IdentityRule, ServerCertificate, TrustDomain, TrustSettings};
+use config::settings::{ControlSettings, IdentityField, KeyFile, OidcSettings};
 use config::{ApiToken, Source};
 use policy_sync::control::jwks::Jwks;
 use policy_sync::control::oidc::{Oidc, OidcRules};
@@ -22,6 +22,8 @@ pub(super) struct Files {
     pub(super) certificate: ServerCertificate,
     /// Present exactly where gateways connect.
     pub(super) gateways: Option<GatewayTrust>,
+    /// Present exactly where agents connect.
+    pub(super) devices: Option<TrustSettings>,
 }
 
 impl Files {
@@ -30,7 +32,7 @@ impl Files {
     /// # Errors
     /// The first that cannot be used.
     pub(super) fn read(settings: &ControlSettings) -> anyhow::Result<Self> {
-        let gateways = settings.listen.gateways.is_some();
+        let (gateways, agents) = (settings.listen.gateways.is_some(), settings.listen.agents.is_some());
         Ok(Self {
             ring: ring(&settings.keys.ring)?,
             tokens: tokens(&settings.api.tokens)?,
@@ -38,6 +40,7 @@ impl Files {
             certificate: ServerCertificate::load(&settings.tls.certificate, &settings.tls.key)
                 .context("tls.certificate")?,
             gateways: gateways.then(|| gateway_trust(settings)).transpose()?,
+            devices: agents.then(|| device_trust(settings)).transpose()?,
         })
     }
 }
@@ -69,13 +72,31 @@ fn oidc(settings: &OidcSettings) -> anyhow::Result<Oidc> {
 }
 
 fn gateway_trust(settings: &ControlSettings) -> anyhow::Result<GatewayTrust> {
-    let documents = |setting: &'static str, files: &[std::path::PathBuf]| {
-        files.iter().map(|file| Document::read(file)).collect::<Result<Vec<_>, _>>().context(setting)
-    };
-    let domain: TrustDomain = settings.trust.trust_domain.as_str().parse().context("trust.trust_domain")?;
     Ok(GatewayTrust {
         authorities: documents("trust.gateway_ca", &settings.trust.gateway_ca)?,
         crls: documents("trust.crls", &settings.trust.crls)?,
-        domain,
+        domain: trust_domain(settings)?,
     })
+}
+
+fn device_trust(settings: &ControlSettings) -> anyhow::Result<TrustSettings> {
+    let rule = match settings.trust.identity {
+        IdentityField::Spiffe => IdentityRule::Spiffe(trust_domain(settings)?),
+        IdentityField::Dns => IdentityRule::Dns,
+        IdentityField::CommonName => IdentityRule::CommonName,
+    };
+    Ok(TrustSettings {
+        authorities: documents("trust.device_ca", &settings.trust.device_ca)?,
+        crls: documents("trust.crls", &settings.trust.crls)?,
+        rule,
+        crl_max_entries: settings.trust.crl_max_entries as usize,
+    })
+}
+
+fn trust_domain(settings: &ControlSettings) -> anyhow::Result<TrustDomain> {
+    settings.trust.trust_domain.as_str().parse().context("trust.trust_domain")
+}
+
+fn documents(setting: &'static str, files: &[PathBuf]) -> anyhow::Result<Vec<Document>> {
+    files.iter().map(|file| Document::read(file)).collect::<Result<_, _>>().context(setting)
 }

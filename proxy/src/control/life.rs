@@ -29,6 +29,14 @@ use crate::notify::notify;
 
 /// How long the last events may take to reach their file.
 const FLUSH: Duration = Duration::from_secs(5);
+/// What bounds the listener for agents: their streams last, and there are many.
+const STREAMS: Bounds = Bounds {
+    connections: 16_384,
+    handshake: Duration::from_secs(5),
+    head: Duration::from_secs(15),
+    connection: Duration::from_secs(3600),
+    drain: Duration::from_secs(1),
+};
 /// How long the listeners may take to end: longer than the API lets its last requests take.
 const ENDING: Duration = Duration::from_secs(8);
 
@@ -82,13 +90,17 @@ pub fn run_control_announcing(
     let control = Arc::new(work.block_on(Control::assemble(settings, path, epoch))?);
     let router = control.api()?;
     let end = watch::Sender::new(false);
-    let Listeners { api, gateways, ops } = listeners;
+    let Listeners { api, gateways, agents, ops } = listeners;
     let mut serving = Vec::new();
     let tls = Arc::clone(&control.api_tls);
     let until = ended(&end);
     serving.push(work.spawn(async move { serve_https(api, tls, router, Bounds::default(), until).await }));
     if let Some(listener) = gateways {
         serving.push(work.spawn(serve_gateways(Arc::clone(&control), listener, ended(&end))));
+    }
+    if let (Some(listener), Some(door)) = (agents, &control.door) {
+        let (tls, router, until) = (Arc::clone(&door.tls), door.agents.routes(), ended(&end));
+        serving.push(work.spawn(async move { serve_https(listener, tls, router, STREAMS, until).await }));
     }
     let text = serde_json::to_string_pretty(&addresses)?;
     let told = state.join("addresses.json");
@@ -176,6 +188,7 @@ async fn all_ended(serving: Vec<JoinHandle<io::Result<()>>>) {
 struct Listeners {
     api: TcpListener,
     gateways: Option<TcpListener>,
+    agents: Option<TcpListener>,
     ops: TcpListener,
 }
 
@@ -185,6 +198,7 @@ impl Listeners {
         Ok(Self {
             api: bind("listen.api", listen.api)?,
             gateways: listen.gateways.map(|address| bind("listen.gateways", address)).transpose()?,
+            agents: listen.agents.map(|address| bind("listen.agents", address)).transpose()?,
             ops: bind("listen.ops", listen.ops)?,
         })
     }
@@ -194,7 +208,7 @@ impl Listeners {
             pid: std::process::id(),
             api: self.api.local_addr()?,
             gateways: self.gateways.as_ref().map(TcpListener::local_addr).transpose()?,
-            agents: None,
+            agents: self.agents.as_ref().map(TcpListener::local_addr).transpose()?,
             ops: self.ops.local_addr()?,
         })
     }

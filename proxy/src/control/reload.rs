@@ -12,6 +12,7 @@ use config::settings::ControlSettings;
 use policy_sync::Approvals;
 
 use super::assemble::{Control, api_tls, bounds};
+use super::door::door_tls;
 use super::files::Files;
 use super::store::entrance_tls;
 
@@ -37,7 +38,7 @@ fn attempt(control: &Control) -> anyhow::Result<()> {
     warn_of_fixed(&old, &settings);
     keep_fixed(&old, &mut settings);
     // Everything that can fail comes first; putting the signals in force is the last of it.
-    let Files { ring, tokens, oidc, certificate, gateways } = Files::read(&settings)?;
+    let Files { ring, tokens, oidc, certificate, gateways, devices } = Files::read(&settings)?;
     let api = api_tls(&certificate)?;
     let entrance = match (&control.entrance, &gateways) {
         (Some(entrance), Some(trust)) => {
@@ -45,6 +46,13 @@ fn attempt(control: &Control) -> anyhow::Result<()> {
         }
         _ => None,
     };
+    let door = match (&control.door, &devices) {
+        (Some(door), Some(trust)) => Some((door, trust, door_tls(&certificate, &door.verifier)?)),
+        _ => None,
+    };
+    if let Some((door, trust, tls)) = door {
+        door.reload(trust, tls)?;
+    }
     if let Some((entrance, trust, tls)) = entrance {
         entrance.verifier.reload(trust).context("trust")?;
         entrance.tls.store(tls);
@@ -54,6 +62,10 @@ fn attempt(control: &Control) -> anyhow::Result<()> {
     control.callers.reload(tokens, oidc);
     control.ring.store(Arc::new(ring.clone()));
     control.plane.reload(ring, Approvals::new(&settings.policy.approval), bounds(&settings));
+    if let Some(checkout) = &control.checkout {
+        // What no key vouched for before may be good now.
+        checkout.reconsider();
+    }
     control.settings.store(Arc::new(settings));
     Ok(())
 }
