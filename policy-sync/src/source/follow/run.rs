@@ -175,7 +175,7 @@ impl Runner {
                     self.take(brought);
                 }
                 Wake::Lost(fault) => self.lose(&fault),
-                Wake::Connect => self.connect(),
+                Wake::Connect => self.attach(),
                 Wake::Errand => {}
                 Wake::Slice => self.slice(),
                 Wake::Tick => self.tick(),
@@ -225,7 +225,7 @@ impl Runner {
         self.link.report(self.receipts.report(&self.version, (self.sessions)(), age, enforced));
     }
 
-    fn connect(&mut self) {
+    fn attach(&mut self) {
         let age = self.replica.intake.feed().age();
         let enforced = self.receipts.repeated(Instant::now());
         let hello = self.receipts.report(&self.version, (self.sessions)(), age, enforced);
