@@ -8,6 +8,7 @@ mod ca;
 mod check;
 pub(crate) mod control;
 mod control_client;
+mod drill;
 mod duration;
 pub(crate) mod exit;
 mod explain;
@@ -69,6 +70,8 @@ enum Command {
     Revoke(revoke::Arguments),
     /// List the gateways of a control plane, and how far they follow it
     Gateways(gateways::Arguments),
+    /// Rehearse a revocation against a running deployment, and report how fast every gateway was
+    Drill(drill::Arguments),
     /// List the live sessions of a running gateway, or cut one
     Sessions(sessions::Arguments),
     /// Print a completion script for a shell
@@ -101,6 +104,7 @@ fn run(command: Command, printer: &Printer) -> Outcome {
         Command::Ca(command) => ca::run(&command, printer),
         Command::Revoke(arguments) => revoke::run(&arguments, printer),
         Command::Gateways(arguments) => gateways::run(&arguments, printer),
+        Command::Drill(arguments) => drill::run(&arguments, printer),
         Command::Sessions(arguments) => sessions::run(&arguments, printer),
         Command::Completions(arguments) => pages::completions(&arguments, printer),
         Command::Man(arguments) => pages::man(&arguments, printer),

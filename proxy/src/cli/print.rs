@@ -84,6 +84,15 @@ impl Printer {
         eprintln!("{text}");
     }
 
+    /// Shows how far a long work has come, where standard error is a terminal.
+    pub(crate) fn progress(&self, what: &str, done: usize, all: usize) {
+        if io::stderr().is_terminal() {
+            let filled = "#".repeat((30 * done).checked_div(all).unwrap_or(30));
+            let end = if done == all { "\n" } else { "" };
+            eprint!("\r{what} [{filled:<30}] {done}/{all}{end}");
+        }
+    }
+
     /// Says on standard error why the command failed, and what to do.
     pub(crate) fn complain(&self, failure: &Failure) {
         eprintln!("portcullis: {}", failure.message);
