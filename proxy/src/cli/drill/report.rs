@@ -159,9 +159,6 @@ fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use policy_sync::Target;
-    use policy_sync::control::api::views::TargetView;
-
     use super::*;
 
     fn end(gateway: &str, last_byte: u64, closed: Option<u64>) -> End {
@@ -176,15 +173,11 @@ mod tests {
 
     fn report(ends: &[End]) -> Report {
         let id: ManifestId = "cm-drill-1".parse().unwrap();
-        let receipt = RevokedView {
-            sequence: 2,
-            epoch: 1,
-            revocation: "rv-1".into(),
-            target: TargetView::of(&Target::Manifest(id.clone())),
-            repeated: false,
-            applied: Vec::new(),
-            pending: vec!["gw-2".into()],
-        };
+        let receipt = serde_json::json!({
+            "sequence": 2, "epoch": 1, "revocation": "rv-1", "target": {"manifest_id": "cm-drill-1"},
+            "repeated": false, "applied": [], "pending": ["gw-2"],
+        });
+        let receipt = serde_json::from_value(receipt).unwrap();
         Report::new(&id, Duration::from_millis(100), Duration::from_millis(9), receipt, ends)
     }
 
