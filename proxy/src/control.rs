@@ -15,4 +15,3 @@ mod reload;
 mod store;
 
 pub use life::{ControlAddresses, Epoch, run_control, run_control_announcing};
-pub(crate) use store::nats_options;

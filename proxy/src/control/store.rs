@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use certs::{GatewayTrust, GatewayVerifier, ServerCertificate, gateway_server_config};
-use config::settings::{ControlSettings, NatsSettings, Store};
+use config::settings::{ControlSettings, Store};
 use policy_sync::control::Plane;
 use policy_sync::transport::Transport;
 use policy_sync::transport::embedded::Embedded;
@@ -39,7 +39,7 @@ impl Opened {
                 opened.map(Self::Embedded).with_context(|| directory.display().to_string())
             }
             Store::Nats(nats) => {
-                let opened = NatsTransport::open(&nats_options(nats)).await;
+                let opened = NatsTransport::open(&NatsOptions::from(nats)).await;
                 opened.map(Self::Nats).context("store.source")
             }
         }
@@ -117,16 +117,4 @@ pub(super) async fn attend(
         metrics: BusMetrics::register(registry)?,
     };
     nats.attend(attendance).await.context("store.source")
-}
-
-/// The same settings, as the transport takes them.
-pub(crate) fn nats_options(nats: &NatsSettings) -> NatsOptions {
-    NatsOptions {
-        servers: nats.servers.urls().collect(),
-        ca: nats.tls.ca.clone(),
-        identity: nats.tls.identity.clone(),
-        credentials: nats.credentials.clone(),
-        prefix: nats.prefix.clone(),
-        monitoring: Vec::new(),
-    }
 }

@@ -9,10 +9,8 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use config::settings::NatsLink;
 use policy_sync::transport::Link;
-use policy_sync::transport::nats::{self, NatsLinkOptions};
+use policy_sync::transport::nats::{self, NatsLinkOptions, NatsOptions};
 use policy_sync::{KeyId, KeyRing, SigningKey};
-
-use crate::control::nats_options;
 
 /// The way to a NATS cluster.
 pub(super) struct Cluster {
@@ -38,7 +36,7 @@ impl Cluster {
         let report = SigningKey::read(id, &link.report.path).context("nats.report_key")?;
         let keys = Arc::new(ArcSwap::from_pointee(keys));
         let now = Arc::clone(&keys);
-        let options = NatsLinkOptions { nats: nats_options(&link.nats), report };
+        let options = NatsLinkOptions { nats: NatsOptions::from(&link.nats), report };
         let link = nats::NatsLink::new(options, Arc::new(move || now.load_full())).context("nats")?;
         Ok(Self { link, keys })
     }

@@ -22,13 +22,13 @@ use tempfile::TempDir;
 use super::setup::{EPOCH, Noting, Ring, write};
 
 /// Certificates of one authority, in files.
-struct Pki {
-    dir: TempDir,
+pub(crate) struct Pki {
+    pub(crate) dir: TempDir,
     authority: Authority,
 }
 
 impl Pki {
-    fn found() -> Self {
+    pub(crate) fn found() -> Self {
         let dir = TempDir::new().unwrap();
         let authority = Authority::init(&dir.path().join("ca"), "example.com", 30 * DAY).unwrap();
         std::fs::write(dir.path().join("ca.pem"), authority.certificate_pem()).unwrap();
@@ -44,7 +44,7 @@ impl Pki {
     }
 
     /// What a client is told that shows a certificate for this name.
-    fn options(&self, nats: &Nats, name: &str) -> NatsOptions {
+    pub(crate) fn options(&self, nats: &Nats, name: &str) -> NatsOptions {
         let (certificate, key) = (self.file(&format!("{name}.pem")), self.file(&format!("{name}.key")));
         if !certificate.exists() {
             let dns = format!("{name}.example.com");
@@ -61,7 +61,7 @@ impl Pki {
 }
 
 /// A server with the example configuration, but for its addresses and files.
-async fn example(pki: &Pki) -> Option<Nats> {
+pub(crate) async fn example(pki: &Pki) -> Option<Nats> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples/nats-server.conf");
     let text = std::fs::read_to_string(file).unwrap();
     let (alone, _) = text.split_once("# The cluster: leave this out").unwrap();
@@ -190,38 +190,51 @@ fn jwt(issuer: &KeyPair, subject: &KeyPair, name: &str, claims: serde_json::Valu
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn credentials_of_an_operator_are_sent_and_those_of_another_are_turned_away() {
-    let (operator, account, system, user) =
-        (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_account(), KeyPair::new_user());
-    let of_operator =
-        serde_json::json!({"type": "operator", "version": 2, "system_account": system.public_key()});
-    let unlimited = serde_json::json!({
-        "type": "account", "version": 2,
-        "limits": {"subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true,
-            "conn": -1, "leaf": -1, "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1},
-        "default_permissions": {"pub": {}, "sub": {}},
-    });
-    let mut of_system = unlimited.clone();
-    for limit in ["mem_storage", "disk_storage", "streams", "consumer"] {
-        of_system["limits"][limit] = 0.into();
+/// A server that lets in whom an operator's account has given credentials.
+pub(crate) struct Operated {
+    pub(crate) nats: Nats,
+    account: KeyPair,
+    dir: TempDir,
+}
+
+impl Operated {
+    pub(crate) async fn start() -> Option<Self> {
+        let (operator, account, system) =
+            (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_account());
+        let of_operator =
+            serde_json::json!({"type": "operator", "version": 2, "system_account": system.public_key()});
+        let unlimited = serde_json::json!({
+            "type": "account", "version": 2,
+            "limits": {"subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true,
+                "conn": -1, "leaf": -1, "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1},
+            "default_permissions": {"pub": {}, "sub": {}},
+        });
+        let mut of_system = unlimited.clone();
+        for limit in ["mem_storage", "disk_storage", "streams", "consumer"] {
+            of_system["limits"][limit] = 0.into();
+        }
+        let whole = format!(
+            "server_name: nats-1\nlisten: \"127.0.0.1:{{client}}\"\nhttp: \"127.0.0.1:{{monitoring}}\"\nmax_payload: 8MB\n\
+             jetstream {{ store_dir: \"{{store}}\", sync_interval: always }}\n\
+             operator: {}\nsystem_account: {}\nresolver: MEMORY\nresolver_preload: {{\n{}: {}\n{}: {}\n}}\n",
+            jwt(&operator, &operator, "operator", of_operator),
+            system.public_key(),
+            system.public_key(),
+            jwt(&operator, &system, "SYS", of_system),
+            account.public_key(),
+            jwt(&operator, &account, "PORTCULLIS", unlimited),
+        );
+        let nats = Nats::with(NatsSettings { whole: Some(whole), ..NatsSettings::default() }).await?;
+        Some(Self { nats, account, dir: TempDir::new().unwrap() })
     }
-    let whole = format!(
-        "server_name: nats-1\nlisten: \"127.0.0.1:{{client}}\"\nhttp: \"127.0.0.1:{{monitoring}}\"\nmax_payload: 8MB\n\
-         jetstream {{ store_dir: \"{{store}}\", sync_interval: always }}\n\
-         operator: {}\nsystem_account: {}\nresolver: MEMORY\nresolver_preload: {{\n{}: {}\n{}: {}\n}}\n",
-        jwt(&operator, &operator, "operator", of_operator),
-        system.public_key(),
-        system.public_key(),
-        jwt(&operator, &system, "SYS", of_system),
-        account.public_key(),
-        jwt(&operator, &account, "PORTCULLIS", unlimited),
-    );
-    let Some(nats) = Nats::with(NatsSettings { whole: Some(whole), ..NatsSettings::default() }).await else {
-        return;
-    };
-    let dir = TempDir::new().unwrap();
-    let credentials = |issuer: &KeyPair, name: &str| {
+
+    /// Credentials that its account gives.
+    pub(crate) fn credentials(&self, name: &str) -> NatsOptions {
+        self.credentials_by(&self.account, name)
+    }
+
+    fn credentials_by(&self, issuer: &KeyPair, name: &str) -> NatsOptions {
+        let user = KeyPair::new_user();
         let claims = serde_json::json!({
             "type": "user", "version": 2, "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1,
         });
@@ -230,15 +243,21 @@ async fn credentials_of_an_operator_are_sent_and_those_of_another_are_turned_awa
             jwt(issuer, &user, name, claims),
             user.seed().unwrap()
         );
-        let file = dir.path().join(name);
+        let file = self.dir.path().join(name);
         std::fs::write(&file, text).unwrap();
-        NatsOptions { credentials: Some(file), ..nats.options() }
-    };
-    let opened = promptly("it opens", NatsTransport::open(&credentials(&account, "control.creds"))).await;
-    opened.unwrap_or_else(|fault| panic!("{fault}: {}", nats.log()));
-    is_turned_away(&credentials(&KeyPair::new_account(), "other.creds")).await;
-    is_turned_away(&nats.options()).await;
-    let missing = NatsOptions { credentials: Some(dir.path().join("missing.creds")), ..nats.options() };
+        NatsOptions { credentials: Some(file), ..self.nats.options() }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_of_an_operator_are_sent_and_those_of_another_are_turned_away() {
+    let Some(server) = Operated::start().await else { return };
+    let opened = promptly("it opens", NatsTransport::open(&server.credentials("control.creds"))).await;
+    opened.unwrap_or_else(|fault| panic!("{fault}: {}", server.nats.log()));
+    is_turned_away(&server.credentials_by(&KeyPair::new_account(), "other.creds")).await;
+    is_turned_away(&server.nats.options()).await;
+    let missing =
+        NatsOptions { credentials: Some(server.dir.path().join("missing.creds")), ..server.nats.options() };
     let opened = NatsTransport::open(&missing).await;
     assert!(matches!(&opened, Err(NatsFault::Options(text)) if text.contains("missing.creds")), "{opened:?}");
 }

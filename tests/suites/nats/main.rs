@@ -7,5 +7,7 @@ mod cluster;
 mod fitness;
 mod gateways;
 mod log;
+mod process;
+mod replica;
 mod replicas;
 mod setup;

@@ -35,11 +35,26 @@ impl Ring {
         Arc::new(Self { control: Arc::new(control), ring: Mutex::new(ring) })
     }
 
+    /// The keys of a lab, of which `control` is that of its control planes.
+    pub(crate) fn of(file: &std::path::Path, control: &SigningKey) -> Arc<Self> {
+        let ring = KeyRing::parse("keys.toml", &std::fs::read_to_string(file).unwrap()).unwrap();
+        let copy = tempfile::TempDir::new().unwrap().path().with_extension("key");
+        control.write(&copy).unwrap();
+        let control = SigningKey::read(control.id().clone(), &copy).unwrap();
+        std::fs::remove_file(copy).unwrap();
+        Arc::new(Self { control: Arc::new(control), ring: Mutex::new(ring) })
+    }
+
     /// A key that the ring knows from now on.
     pub(crate) fn add(&self, name: &str, role: Role) -> SigningKey {
         let key = key(name);
-        self.ring.lock().unwrap().add(TrustedKey::new(key.id().clone(), key.public(), &[role])).unwrap();
+        self.trust(&key, role);
         key
+    }
+
+    /// The same, with this key.
+    pub(crate) fn trust(&self, key: &SigningKey, role: Role) {
+        self.ring.lock().unwrap().add(TrustedKey::new(key.id().clone(), key.public(), &[role])).unwrap();
     }
 
     pub(crate) fn keys(self: &Arc<Self>) -> Keys {
