@@ -3,7 +3,9 @@
 //! Frames come first: whatever else is going on is cut into slices, and between two of them everything that has arrived is
 //! enforced. A connection that is lost is made again for ever; what was missed meanwhile is asked for.
 
-use std::collections::{HashSet, VecDeque};
+mod resync;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,17 +15,17 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
 use super::backoff::Backoff;
-use super::course::{Bearing, Want};
-use super::errand::{self, Brought, ChunkFault, Errand};
+use super::course::Want;
+use super::errand::{self, Brought, Errand};
 use super::keeper::Keeper;
-use super::proof::{Opened, Reproved};
+use super::proof::Reproved;
 use super::receipts::Receipts;
 use super::refusal::Refusal;
 use super::replica::{Progress, Replica};
 use super::{Orders, Sessions};
-use crate::log::SnapshotHead;
 use crate::source::kept::Kept;
 use crate::transport::{Enforced, Frame, Link, TransportFault};
+use resync::Resync;
 
 /// How many frames may wait; more are asked for again as records.
 const FRAMES: usize = 1024;
@@ -47,14 +49,6 @@ const PUBLISH_SHARE: u32 = 10;
 struct Heard {
     frame: Frame,
     at: Instant,
-}
-
-/// What the follower does with a snapshot at the moment.
-enum Resync {
-    /// Its chunks are being fetched, and the revocations in them enforced.
-    Fetching { head: SnapshotHead, next: usize },
-    /// All of them are at hand; their entries are being put in force.
-    Taking { head: SnapshotHead, next: usize, named: HashSet<[u8; 32]>, slices: VecDeque<Opened> },
 }
 
 pub(super) struct Runner {
@@ -366,76 +360,6 @@ impl Runner {
             }
             Progress::Nothing => self.errand_at = now + self.fetching.next(),
         }
-    }
-
-    fn take_head(&mut self, head: &[u8]) {
-        match self.replica.take_head(head) {
-            Ok((head, Bearing::Ahead)) => {
-                tracing::info!(position = %head.position, chunks = head.chunks.len(), "following from a snapshot");
-                self.resync = Some(Resync::Fetching { head, next: 0 });
-                self.advance_resync();
-            }
-            Ok((_, Bearing::Here)) | Err(_) => {
-                self.replica.go_without_snapshot();
-                self.went(Progress::Nothing);
-            }
-        }
-    }
-
-    fn take_chunk(&mut self, revocations: Vec<Opened>) {
-        let arrived = Instant::now();
-        let mut named = HashSet::new();
-        self.replica.take_entries(revocations, &mut named);
-        self.replica.publish(arrived);
-        if let Some(Resync::Fetching { next, .. }) = &mut self.resync {
-            *next += 1;
-        }
-        self.went(Progress::Some);
-        self.advance_resync();
-    }
-
-    fn take_entries(&mut self, entries: Vec<Opened>) {
-        if let Some(Resync::Taking { next, slices, .. }) = &mut self.resync {
-            *next += 1;
-            slices.extend(entries);
-        }
-        self.advance_resync();
-    }
-
-    /// From fetching to taking, and from taking to having taken, as soon as there is nothing left to do.
-    fn advance_resync(&mut self) {
-        self.resync = match self.resync.take() {
-            Some(Resync::Fetching { head, next }) if next >= head.chunks.len() => {
-                Some(Resync::Taking { head, next: 0, named: HashSet::new(), slices: VecDeque::new() })
-            }
-            other => other,
-        };
-        match &self.resync {
-            Some(Resync::Taking { head, next, named, slices })
-                if *next >= head.chunks.len() && slices.is_empty() =>
-            {
-                self.replica.arrive_by_snapshot(head.position, named);
-                tracing::info!(position = %head.position, "followed to the snapshot");
-                self.resync = None;
-                self.went(Progress::Some);
-            }
-            _ => {}
-        }
-    }
-
-    fn give_up(&mut self, fault: &ChunkFault) {
-        let refusal = match fault {
-            ChunkFault::Missing => Some(Refusal::Missing),
-            ChunkFault::Log(fault) => Some(Refusal::from(fault)),
-            ChunkFault::Transport(_) | ChunkFault::Disk(_) | ChunkFault::Unfinished => None,
-        };
-        match refusal {
-            Some(refusal) => self.replica.refusals.note(refusal, format_args!("snapshot: {fault}")),
-            None => tracing::warn!(%fault, "the snapshot was not had"),
-        }
-        // A newer one may have taken its place; what is at hand of this one is used again.
-        self.resync = None;
-        self.went(Progress::Nothing);
     }
 
     /// Takes a slice of what waits to be put in force.
