@@ -1,0 +1,4 @@
+//! The API of a control plane from outside: by the commands that use it, and by everything that its own description allows.
+
+mod commands;
+mod properties;
