@@ -10,7 +10,7 @@ use super::store::Place;
 /// The first part that is asked for, in bytes, and the least.
 const LEAST_PART: u64 = 64 << 10;
 /// Each part that is asked for is so many times the one before: whoever uploads much soon asks seldom.
-const GROWTH: u64 = 4;
+const GROWTH: u64 = 2;
 
 /// An account with the control plane.
 #[derive(Debug)]

@@ -215,6 +215,11 @@ impl Cell {
         (limit != UNLIMITED && handed != ALONE).then(|| handed.saturating_sub(self.taken()))
     }
 
+    /// The most to have handed out at once, beyond what is needed: as much as is leased ahead, for a crash loses either.
+    pub(super) fn largest_part(&self) -> u64 {
+        lease_size(self.limit.load(Ordering::Acquire))
+    }
+
     /// What could still be handed out before the limit is reached.
     pub(super) fn undrawn(&self) -> u64 {
         self.limit.load(Ordering::Acquire).saturating_sub(self.handed())

@@ -398,7 +398,8 @@ impl SharedCell {
         }
         let behind = self.cell.taken().saturating_sub(self.cell.handed());
         let needed = dealings.needed.saturating_sub(held);
-        dealings.account.next_part().max(needed).saturating_add(behind).min(self.cell.undrawn())
+        let ahead = dealings.account.next_part().min(self.cell.largest_part());
+        ahead.max(needed).saturating_add(behind).min(self.cell.undrawn())
     }
 
     /// The control plane has answered the request that is under way. Says what that comes to, and how many bytes it has just taken back.
