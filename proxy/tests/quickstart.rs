@@ -125,10 +125,16 @@ fn every_printed_command_does_what_is_printed_above_it() {
         .spawn()
         .unwrap();
     eventually("the download", || quickstart.says(" sessions ").contains("open").then_some(()));
-    let revoked = quickstart.says(" revoke ");
-    assert!(revoked.contains("enforced") && revoked.contains("sessions cut  1"), "{revoked}");
+    let receipt = quickstart.run(quickstart.command("/api/v1/revoke")).stdout;
+    let receipt: serde_json::Value = serde_json::from_slice(&receipt).unwrap();
+    assert_eq!(receipt["applied"][0]["gateway"], "gw-quickstart", "{receipt}");
+    assert_eq!(receipt["applied"][0]["sessions_cut"], 1, "{receipt}");
+    assert_eq!(receipt["pending"], serde_json::json!([]), "{receipt}");
     assert!(!download.wait().unwrap().success(), "the download was not cut");
     let mut said = String::new();
     download.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert!(quickstart.says("http://elsewhere.example").contains("manifest_revoked"));
+    let again = quickstart.run(quickstart.command(" revoke "));
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    assert!(String::from_utf8_lossy(&again.stdout).contains("gw-quickstart"));
 }

@@ -1,6 +1,6 @@
 //! `portcullis control`: the control plane itself, and the tokens with which its API is used.
 
-mod token;
+pub(crate) mod token;
 
 use std::path::{Path, PathBuf};
 

@@ -50,7 +50,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Try it: a throw-away gateway, device, manifest and origin in this process, and the commands to play with them
+    /// Try it: a throw-away control plane, gateway, device, manifest and origin in this process, and the commands to play with them
     Quickstart(quickstart::Arguments),
     /// Run the enforcement point
     Gateway(gateway::Arguments),

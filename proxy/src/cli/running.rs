@@ -34,8 +34,16 @@ impl Running {
 
     /// `GET` of a path that is already encoded.
     pub(crate) fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.exchange(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin))?
-            .data()
+        self.get(path)?.data()
+    }
+
+    /// Whether it would let sessions begin.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.get("/readyz").is_ok_and(|answer| answer.status == 200)
+    }
+
+    fn get(&self, path: &str) -> Result<Answer, Failure> {
+        self.exchange(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin))
     }
 
     /// `POST` of an empty object.

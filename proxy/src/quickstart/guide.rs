@@ -1,11 +1,13 @@
 //! What can be tried? The commands to play with, ready to paste.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use proxy::Addresses;
 
 use super::files::{MANIFEST, ORIGIN};
 use super::place::Place;
+use super::ports::Ports;
 use crate::cli::Printer;
 
 /// Knows where everything is.
@@ -14,22 +16,26 @@ pub(super) struct Guide {
     program: String,
     directory: String,
     origin: u16,
+    /// The control plane's API.
+    api: SocketAddr,
 }
 
 impl Guide {
-    pub(super) fn new(place: &Place, origin: u16) -> Self {
+    pub(super) fn new(place: &Place, ports: &Ports) -> Self {
         let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("portcullis"));
-        Self { program: shown(&program), directory: shown(place.directory()), origin }
+        let (origin, api) = (ports.origin.port(), ports.api);
+        Self { program: shown(&program), directory: shown(place.directory()), origin, api }
     }
 
     /// Everything there is to say once the gateway listens at `addresses`.
     pub(super) fn text(&self, addresses: &Addresses, printer: &Printer) -> String {
-        let Self { program, directory, origin } = self;
+        let Self { program, directory, origin, api } = self;
         let device = addresses.device.first().map(ToString::to_string).unwrap_or_default();
         let (admin, url) = (addresses.admin, format!("https://{ORIGIN}:{origin}"));
         let curl = format!("curl --config {directory}/curl.conf");
         let mut text = format!(
-            "\nA gateway is running on https://{device}, with a device, a signed manifest and an origin to reach.\n\
+            "\nA gateway is running on https://{device} and follows a control plane on https://{api}; a device, a signed\n\
+             manifest and an origin to reach are there too.\n\
              Everything is in {directory} and good for a day. Ctrl-C stops it. Use another terminal for these:\n"
         );
         let mut step = |title: &str, commands: &[String]| {
@@ -60,18 +66,29 @@ impl Guide {
             &[format!("head -c 5000000 /dev/zero | {curl} --data-binary @- {url}/upload")],
         );
         step(
-            "5. Revoked: start the download, then revoke from a third terminal and watch it stop",
+            "5. Revoked: start the download, then revoke from a third terminal and watch it stop. The answer is the receipt",
             &[
                 format!("{curl} --output /dev/null {url}/download"),
                 format!("{program} sessions --config {directory}/gateway.toml"),
+                format!("curl -X POST https://{api}/api/v1/revoke --cacert {directory}/ca/ca.pem \\"),
                 format!(
-                    "{program} revoke --config {directory}/gateway.toml --key {directory}/revoker.key \\"
+                    "     -H \"Authorization: Bearer $(cat {directory}/token)\" -H 'Content-Type: application/json' \\"
                 ),
-                format!("     --manifest {MANIFEST} --reason \"suspicious upload\""),
+                format!("     -d '{{\"manifest_id\": \"{MANIFEST}\", \"reason\": \"suspicious upload\"}}'"),
+            ],
+        );
+        step(
+            "6. The same from the command line; what is revoked already is answered alike",
+            &[
+                format!("{program} revoke --control https://{api} --ca {directory}/ca/ca.pem \\"),
+                format!(
+                    "     --token-file {directory}/token --manifest {MANIFEST} --reason \"suspicious upload\""
+                ),
             ],
         );
         text.push_str("     From then on everything is refused: a manifest never comes back. Start again for a new one.\n");
-        text.push_str(&format!("\n  admin     http://{admin}/   (/metrics /sessions /policy /readyz)\n"));
+        text.push_str(&format!("\n  API       https://{api}/api/v1/openapi.json\n"));
+        text.push_str(&format!("  admin     http://{admin}/   (/metrics /sessions /policy /readyz)\n"));
         if let Some(pac) = addresses.pac {
             text.push_str(&format!("  PAC       http://{pac}/proxy.pac\n"));
         }
