@@ -34,6 +34,31 @@ async fn gateways_together_deliver_exactly_the_budget_of_a_manifest() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateways_that_do_not_share_count_each_for_itself() {
+    const LIMIT: u64 = 300_000;
+    let origin = Capture::start(Behaviour::Sink).await;
+    let draft = Draft::of("device-1").raw(&origin.destination()).in_all(LIMIT);
+    let fleet = Fleet::builder()
+        .gateways(2)
+        .member(|settings| {
+            settings.set("budget.fleet", false);
+        })
+        .manifest(draft)
+        .start()
+        .await;
+    for gateway in 0..2 {
+        let mut tunnel = fleet.device(gateway, "device-1").tunnel(&origin.destination()).await;
+        tunnel.pour(2 * LIMIT, 10_000).await;
+        tunnel.rest().await;
+    }
+    eventually(PATIENCE, "all of it has arrived", async || {
+        origin.connections().iter().all(|connection| connection.end().is_some()).then_some(())
+    })
+    .await;
+    assert_eq!(origin.total(), 2 * LIMIT);
+}
+
 /// Uploads through one gateway after the other until none lets anything through any more.
 async fn drain(fleet: &Fleet, origin: &Capture, limit: u64) {
     for gateway in (0..GATEWAYS).cycle().take(3 * GATEWAYS) {
