@@ -59,6 +59,27 @@ async fn gateways_that_do_not_share_count_each_for_itself() {
     assert_eq!(origin.total(), 2 * LIMIT);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_gateway_grants_a_budget_whole_where_the_settings_say_so() {
+    const LIMIT: u64 = 100_000;
+    let origin = Capture::start(Behaviour::Sink).await;
+    let draft = Draft::of("device-1").raw(&origin.destination()).in_all(LIMIT);
+    let builder = Fleet::builder().gateways(2).manifest(draft);
+    let alone = builder.member(|settings| {
+        settings.set("budget.fleet", false);
+    });
+    let fleet = alone.start().await;
+    for gateway in 0..2 {
+        let mut tunnel = fleet.device(gateway, "device-1").tunnel(&origin.destination()).await;
+        tunnel.pour(2 * LIMIT, 10_000).await;
+        tunnel.rest().await;
+        eventually(PATIENCE, "the budget of this gateway has arrived", async || {
+            (origin.total() == (gateway as u64 + 1) * LIMIT).then_some(())
+        })
+        .await;
+    }
+}
+
 /// Uploads through one gateway after the other until none lets anything through any more.
 async fn drain(fleet: &Fleet, origin: &Capture, limit: u64) {
     for gateway in (0..GATEWAYS).cycle().take(3 * GATEWAYS) {
