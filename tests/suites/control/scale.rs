@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use lab::policy::signed_manifest;
-use lab::wait::eventually;
+use lab::wait::{PATIENCE, eventually};
 use lab::{Behaviour, Capture, Draft, Fleet, Role};
 use policy_sync::keys::SigningKey;
 use policy_sync::log::{Chunks, Entry, Noted, Position, SnapshotHead};
@@ -20,13 +20,12 @@ use serde_json::json;
 
 use crate::fanout::number;
 
-/// How long a start may take over the largest of logs.
-const LONG: Duration = Duration::from_secs(600);
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_has_come_to_a_lot_is_followed_from_its_snapshot() {
     let manifests = number("PORTCULLIS_MANIFESTS", 300);
     let revocations = number("PORTCULLIS_REVOCATIONS", 2_000);
+    // With a millisecond more for every entry.
+    let long = PATIENCE + Duration::from_millis((manifests + revocations) as u64);
     let origin = Capture::start(Behaviour::Echo).await;
     let mut fleet = Fleet::builder()
         .gateways(0)
@@ -36,18 +35,17 @@ async fn a_log_that_has_come_to_a_lot_is_followed_from_its_snapshot() {
         .start()
         .await;
     fleet.crash_control();
-    let state = fleet.dir().join("control/state");
-    std::fs::remove_dir_all(&state).expect("an empty log");
-    std::fs::create_dir(&state).expect("a directory");
+    let log = fleet.dir().join("control/state/log");
+    std::fs::remove_dir_all(&log).expect("an empty log");
     let begun = Instant::now();
-    let last = write(&state, &fleet, &origin, manifests, revocations).await;
+    let last = write(&log, &fleet, &origin, manifests, revocations).await;
     println!(
         "{manifests} manifests and {revocations} revocations, signed and written in {:?}",
         begun.elapsed()
     );
 
     let begun = Instant::now();
-    fleet.start_control_within(LONG).await;
+    fleet.start_control_within(long).await;
     println!(
         "control plane: ready after {:?}, {} MiB",
         begun.elapsed(),
@@ -56,7 +54,7 @@ async fn a_log_that_has_come_to_a_lot_is_followed_from_its_snapshot() {
 
     let begun = Instant::now();
     fleet.add_gateway().await;
-    followed(&fleet, last).await;
+    followed(&fleet, last, long).await;
     let gateway = fleet.gateways[0].gateway();
     println!("gateway: followed it after {:?}, {} MiB", begun.elapsed(), mebibytes(gateway.resident()));
     fleet.device(0, "d-0").tunnel(&origin.destination()).await.echoes(b"one of many").await;
@@ -72,7 +70,7 @@ async fn a_log_that_has_come_to_a_lot_is_followed_from_its_snapshot() {
         let mut tunnel = fleet.device(0, &format!("d-{round}")).tunnel(&origin.destination()).await;
         tunnel.echoes(b"before").await;
         let begun = Instant::now();
-        let receipt = api.revoke(&json!({"device": format!("d-{round}")}), "one more", LONG).await;
+        let receipt = api.revoke(&json!({"device": format!("d-{round}")}), "one more", PATIENCE).await;
         times.push(begun.elapsed());
         assert_eq!(receipt["applied"][0]["sessions_cut"], 1, "{receipt}");
         assert_eq!(tunnel.rest().await.1, lab::End::Broken);
@@ -90,8 +88,8 @@ async fn a_log_that_has_come_to_a_lot_is_followed_from_its_snapshot() {
     );
 }
 
-async fn followed(fleet: &Fleet, sequence: u64) {
-    eventually(LONG, "the gateway follows the log", async || {
+async fn followed(fleet: &Fleet, sequence: u64, limit: Duration) {
+    eventually(limit, "the gateway follows the log", async || {
         let listed = fleet.listed().await;
         listed.iter().any(|gateway| gateway["sequence"].as_u64() >= Some(sequence)).then_some(())
     })
@@ -100,8 +98,14 @@ async fn followed(fleet: &Fleet, sequence: u64) {
 }
 
 /// Writes the log: manifests for `d-0`, `d-1`, …, revocations of users that nobody has, the last one of the last device.
-async fn write(state: &Path, fleet: &Fleet, origin: &Capture, manifests: usize, revocations: usize) -> u64 {
-    let log = Embedded::open(state, &prometheus::Registry::new()).expect("a log");
+async fn write(
+    directory: &Path,
+    fleet: &Fleet,
+    origin: &Capture,
+    manifests: usize,
+    revocations: usize,
+) -> u64 {
+    let log = Embedded::open(directory, &prometheus::Registry::new()).expect("a log");
     let mut snapshot = Snapshot { log: &*log, chunks: Chunks::default(), digests: Vec::new(), sequence: 0 };
     for number in 0..manifests {
         let draft = Draft::of(&format!("d-{number}")).raw(&origin.destination());
