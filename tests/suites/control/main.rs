@@ -1,6 +1,7 @@
 //! A control plane and its gateways: revocation through the API, receipts, restarts, and what nobody may forget.
 
 mod budgets;
+mod drill;
 mod fanout;
 mod kills;
 mod receipts;
