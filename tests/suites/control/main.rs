@@ -5,6 +5,7 @@ mod drill;
 mod fanout;
 mod kills;
 mod receipts;
+mod reload;
 mod restarts;
 mod scale;
 mod targets;
