@@ -14,4 +14,4 @@ mod files;
 mod reload;
 mod store;
 
-pub use life::{ControlAddresses, Epoch, run_control, run_control_announcing};
+pub use life::{ControlAddresses, Epoch, Until, run_control, run_control_until};

@@ -60,5 +60,5 @@ pub mod pac;
 pub mod policy;
 pub mod reload;
 
-pub use control::{ControlAddresses, Epoch, run_control, run_control_announcing};
+pub use control::{ControlAddresses, Epoch, Until, run_control, run_control_until};
 pub use life::{Addresses, run, run_announcing};

@@ -17,7 +17,7 @@ use policy_sync::control::serve::{Bounds, serve_https};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::assemble::Control;
@@ -64,22 +64,32 @@ pub enum Epoch {
     New,
 }
 
+/// When a control plane ends.
+#[derive(Debug)]
+pub enum Until {
+    /// With SIGTERM or SIGINT; SIGHUP reloads.
+    Signalled,
+    /// When this is told, or its sender is gone. Signals are somebody else's.
+    Told(oneshot::Receiver<()>),
+}
+
 /// Runs a control plane until it is told to end: SIGTERM or SIGINT end it, SIGHUP reloads the settings at `path`.
 ///
 /// # Errors
 /// When it cannot start: what is wrong, naming the setting, the file or the address.
 pub fn run_control(settings: ControlSettings, path: &Path, epoch: Epoch) -> anyhow::Result<()> {
-    run_control_announcing(settings, path, epoch, |_| {})
+    run_control_until(settings, path, epoch, Until::Signalled, |_| {})
 }
 
-/// As [`run_control`]; tells `announce` where it listens as soon as it does.
+/// As [`run_control`], with another end; tells `announce` where it listens as soon as it does.
 ///
 /// # Errors
 /// As [`run_control`].
-pub fn run_control_announcing(
+pub fn run_control_until(
     settings: ControlSettings,
     path: &Path,
     epoch: Epoch,
+    until: Until,
     announce: impl FnOnce(&ControlAddresses),
 ) -> anyhow::Result<()> {
     let state = settings.control.state_dir.clone();
@@ -92,15 +102,14 @@ pub fn run_control_announcing(
     let end = watch::Sender::new(false);
     let Listeners { api, gateways, agents, ops } = listeners;
     let mut serving = Vec::new();
-    let tls = Arc::clone(&control.api_tls);
-    let until = ended(&end);
-    serving.push(work.spawn(async move { serve_https(api, tls, router, Bounds::default(), until).await }));
+    let (tls, over) = (Arc::clone(&control.api_tls), ended(&end));
+    serving.push(work.spawn(async move { serve_https(api, tls, router, Bounds::default(), over).await }));
     if let Some(listener) = gateways {
         serving.push(work.spawn(serve_gateways(Arc::clone(&control), listener, ended(&end))));
     }
     if let (Some(listener), Some(door)) = (agents, &control.door) {
-        let (tls, router, until) = (Arc::clone(&door.tls), door.agents.routes(), ended(&end));
-        serving.push(work.spawn(async move { serve_https(listener, tls, router, STREAMS, until).await }));
+        let (tls, router, over) = (Arc::clone(&door.tls), door.agents.routes(), ended(&end));
+        serving.push(work.spawn(async move { serve_https(listener, tls, router, STREAMS, over).await }));
     }
     let text = serde_json::to_string_pretty(&addresses)?;
     let told = state.join("addresses.json");
@@ -109,7 +118,7 @@ pub fn run_control_announcing(
     control.recorder.record(Event::new(EventType::Started));
     announce(&addresses);
     let governing = Builder::new_current_thread().enable_all().thread_name("control").build()?;
-    governing.block_on(govern(&control, ops))?;
+    governing.block_on(govern(&control, ops, until))?;
     end.send_replace(true);
     work.block_on(all_ended(serving));
     control.recorder.record(Event::new(EventType::Stopping));
@@ -121,7 +130,7 @@ pub fn run_control_announcing(
 }
 
 /// Signals, health and metrics, until the process is told to end.
-async fn govern(control: &Arc<Control>, listener: TcpListener) -> anyhow::Result<()> {
+async fn govern(control: &Arc<Control>, listener: TcpListener, until: Until) -> anyhow::Result<()> {
     let names = control.settings.load().listen.ops_names.clone();
     let (plane, registry) = (Arc::clone(&control.plane), control.registry.clone());
     tokio::spawn(async move {
@@ -130,6 +139,17 @@ async fn govern(control: &Arc<Control>, listener: TcpListener) -> anyhow::Result
             tracing::error!(%fault, "health and metrics are not served");
         }
     });
+    match until {
+        Until::Signalled => signalled(control).await?,
+        // A sender that is gone means the same.
+        Until::Told(told) => drop(told.await),
+    }
+    tracing::info!("ending");
+    Ok(())
+}
+
+/// Reloads on SIGHUP, until SIGTERM or SIGINT.
+async fn signalled(control: &Control) -> anyhow::Result<()> {
     let mut hangups = signal(SignalKind::hangup())?;
     let mut terminations = signal(SignalKind::terminate())?;
     let mut interrupts = signal(SignalKind::interrupt())?;
@@ -146,7 +166,6 @@ async fn govern(control: &Arc<Control>, listener: TcpListener) -> anyhow::Result
         }
     }
     notify(&[sd_notify::NotifyState::Stopping]);
-    tracing::info!("ending");
     Ok(())
 }
 

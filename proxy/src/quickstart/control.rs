@@ -7,8 +7,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use config::ControlSettings;
-use proxy::Epoch;
+use proxy::{Epoch, Until};
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use super::files::MANIFEST;
 use crate::cli::Failure;
@@ -18,8 +19,11 @@ use crate::cli::running::Running;
 const PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
 
-/// A running control plane. It ends with the signal that ends the gateway.
-pub(super) struct Control(JoinHandle<anyhow::Result<()>>);
+/// A running control plane. It outlives the gateway, which has things to give back.
+pub(super) struct Control {
+    thread: JoinHandle<anyhow::Result<()>>,
+    end: oneshot::Sender<()>,
+}
 
 impl Control {
     /// Starts it, and returns once it listens.
@@ -28,14 +32,15 @@ impl Control {
     /// What keeps it from starting.
     pub(super) fn start(settings: ControlSettings, path: PathBuf) -> Result<Self, Failure> {
         let (listening, listens) = mpsc::sync_channel(1);
+        let (end, told) = oneshot::channel();
         let run = move || {
-            proxy::run_control_announcing(settings, &path, Epoch::Kept, |_| {
+            proxy::run_control_until(settings, &path, Epoch::Kept, Until::Told(told), |_| {
                 // Nobody waits any more only when the demo is over.
                 let _over = listening.send(());
             })
         };
         let thread = thread::Builder::new().name("control plane".into()).spawn(run).map_err(Failure::new)?;
-        let control = Self(thread);
+        let control = Self { thread, end };
         match listens.recv() {
             Ok(()) => Ok(control),
             // It has ended instead.
@@ -43,12 +48,14 @@ impl Control {
         }
     }
 
-    /// Waits until it has ended.
+    /// Tells it to end, and waits until it has.
     ///
     /// # Errors
     /// What it ended with.
     pub(super) fn end(self) -> Result<(), Failure> {
-        match self.0.join() {
+        // It may have ended by itself.
+        let _gone = self.end.send(());
+        match self.thread.join() {
             Ok(ended) => ended.map_err(Failure::from),
             Err(_) => Err(Failure::new("the control plane has broken down")),
         }
