@@ -72,6 +72,12 @@ impl PolicyDir {
         &self.keys.approver
     }
 
+    /// The key that approves manifests as the second of two.
+    #[must_use]
+    pub fn security(&self) -> &SigningKey {
+        &self.keys.security
+    }
+
     /// The second in which the next manifest is issued: later than every other.
     pub fn next_issue(&self) -> i64 {
         self.keys.next_issue()
