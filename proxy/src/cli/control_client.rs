@@ -34,7 +34,7 @@ const TOKEN: &str = "PORTCULLIS_TOKEN";
 /// Which control plane, and as whom.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WhichControl {
-    /// The API of the control plane: https://HOST[:PORT]. The token is taken from the variable `PORTCULLIS_TOKEN`.
+    /// The API of the control plane: `https://HOST[:PORT]`. The token is taken from the variable `PORTCULLIS_TOKEN`.
     #[arg(long = "control", value_name = "URL", id = "control")]
     url: Option<String>,
     /// PEM file of the authority that issued its certificate, instead of those that the system trusts.
