@@ -14,7 +14,7 @@ use crate::origin::Origin;
 use crate::process::Running;
 use crate::relay;
 use crate::report::{Report, progress};
-use crate::subject::{Subject, client_tls};
+use crate::subject::{Hop, Protocol, Subject, client_tls};
 
 /// Options that say what is measured.
 #[derive(Debug, Clone, clap::Args)]
@@ -31,6 +31,9 @@ pub(crate) struct Aim {
     /// Leave out the bare relay.
     #[arg(long)]
     no_relay: bool,
+    /// Whether the relay gives tickets.
+    #[arg(skip)]
+    tickets: bool,
     #[command(flatten)]
     running: Option<RunningProxy>,
 }
@@ -93,6 +96,11 @@ pub(crate) enum Placement {
 }
 
 impl Aim {
+    /// The same, with a relay that lets clients resume.
+    pub(crate) fn resuming(&self) -> Self {
+        Self { tickets: true, ..self.clone() }
+    }
+
     /// Sets everything up. What goes into the report about it is written there.
     ///
     /// # Errors
@@ -114,7 +122,7 @@ impl Aim {
         let mut subjects = vec![gateway];
         let mut child = None;
         if !self.no_relay {
-            let (running, address) = relay::start(&deployment, &origin)?;
+            let (running, address) = relay::start(&deployment, &origin, self.tickets)?;
             subjects.extend(subjects.first().map(|gateway| relay::subject(gateway, address, running.id())));
             child = Some(running);
             report.reference(relay::NAME);
@@ -153,8 +161,11 @@ impl RunningProxy {
         let subject = Subject {
             name: self.proxy.to_string(),
             address: self.proxy,
-            server_name: ServerName::try_from(self.server_name.clone())?,
-            tls: client_tls(&authority, chain, key)?,
+            hop: Hop::Tls {
+                server_name: ServerName::try_from(self.server_name.clone())?,
+                config: client_tls(&authority, chain, key)?,
+            },
+            protocol: Protocol::H1,
             process: self.pid,
             destinations: Arc::from([self.destination.clone()]),
         };

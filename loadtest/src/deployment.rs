@@ -27,7 +27,7 @@ use tempfile::TempDir;
 use crate::dial::ask;
 use crate::origin::Origin;
 use crate::process::Running;
-use crate::subject::{Subject, client_tls};
+use crate::subject::{Hop, Protocol, Subject, client_tls};
 
 pub(crate) use control::Control;
 pub(crate) use program::Program;
@@ -205,8 +205,8 @@ impl Deployment {
         Ok(Subject {
             name: "portcullis".to_owned(),
             address: *addresses.device.first().context("the gateway listens nowhere")?,
-            server_name: ServerName::try_from("localhost")?,
-            tls: device,
+            hop: Hop::Tls { server_name: ServerName::try_from("localhost")?, config: device },
+            protocol: Protocol::H1,
             process: Some(addresses.pid),
             destinations: Arc::clone(&self.destinations),
         })

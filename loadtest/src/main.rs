@@ -1,9 +1,10 @@
 //! Measures from outside what a gateway promises: `loadtest`.
 //!
 //! In reading order: [`scenario`] holds one file a question; [`aim`] says what is measured (a gateway that is started for
-//! the run, or one that runs already) and [`subject`] is that, as clients see it. [`deployment`] is the throw-away
-//! gateway, [`relay`] the bare mTLS relay that runs beside it as the yardstick, [`origin`] the destination. [`tunnel`] and
-//! [`dial`] are the client side, [`api`] the one who orders revocations. [`process`] reads what a process cost from `/proc`,
+//! the run, or one that runs already) [`subject`] is that, as clients see it, and
+//! [`carriage`] how their tunnels travel. [`deployment`] is the throw-away
+//! gateway, [`relay`] the bare mTLS relay that runs beside it as the yardstick, [`origin`] the destination. [`tunnel`],
+//! [`stream`], [`link`] and [`dial`] are the client side, [`api`] the one who orders revocations. [`process`] reads what a process cost from `/proc`,
 //! [`cores`] keeps proxy and load apart; [`figures`] condenses, [`machine`] and [`report`] say it.
 //!
 //! A black box: it knows the gateway by its sockets, files and commands only. It talks to loopback or to the proxy it is
@@ -11,16 +12,19 @@
 
 mod aim;
 mod api;
+mod carriage;
 mod cores;
 mod deployment;
 mod dial;
 mod figures;
+mod link;
 mod machine;
 mod origin;
 mod process;
 mod relay;
 mod report;
 mod scenario;
+mod stream;
 mod subject;
 mod tunnel;
 

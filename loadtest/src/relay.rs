@@ -45,6 +45,9 @@ pub(crate) struct Arguments {
     /// A name that it knows; repeatable.
     #[arg(long = "host", value_name = "NAME=ADDRESS", value_parser = host)]
     hosts: Vec<(String, Ipv4Addr)>,
+    /// Lets clients resume their sessions, by one ticket a handshake.
+    #[arg(long)]
+    tickets: bool,
 }
 
 fn host(text: &str) -> Result<(String, Ipv4Addr), String> {
@@ -57,7 +60,11 @@ fn host(text: &str) -> Result<(String, Ipv4Addr), String> {
 ///
 /// # Errors
 /// When it does not start.
-pub(crate) fn start(deployment: &Deployment, origin: &Origin) -> anyhow::Result<(Running, SocketAddr)> {
+pub(crate) fn start(
+    deployment: &Deployment,
+    origin: &Origin,
+    tickets: bool,
+) -> anyhow::Result<(Running, SocketAddr)> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args([
         "relay",
@@ -70,6 +77,9 @@ pub(crate) fn start(deployment: &Deployment, origin: &Origin) -> anyhow::Result<
     ]);
     for (name, address) in origin.names() {
         command.arg("--host").arg(format!("{name}={address}"));
+    }
+    if tickets {
+        command.arg("--tickets");
     }
     command.current_dir(deployment.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut running = Running(command.spawn().context("starting the relay")?);
@@ -102,7 +112,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// mTLS as the gateway does it: full handshakes only, no tickets. No CRL.
+/// mTLS without a CRL: full handshakes only, unless it gives tickets.
 fn server_tls(arguments: &Arguments) -> anyhow::Result<Arc<ServerConfig>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = rustls::RootCertStore::empty();
@@ -117,6 +127,10 @@ fn server_tls(arguments: &Arguments) -> anyhow::Result<Arc<ServerConfig>> {
         .with_single_cert(chain, key)?;
     tls.session_storage = Arc::new(NoServerSessionStorage {});
     tls.send_tls13_tickets = 0;
+    if arguments.tickets {
+        tls.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+        tls.send_tls13_tickets = 1;
+    }
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(tls))
 }

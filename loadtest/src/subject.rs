@@ -1,10 +1,11 @@
-//! What is measured? A CONNECT proxy behind mTLS, as a client sees it, and the process that it runs in.
+//! What is measured? A CONNECT proxy as a client sees it, and the process that it runs in.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use rustls::ClientConfig;
+use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
@@ -15,14 +16,63 @@ pub(crate) struct Subject {
     pub(crate) name: String,
     /// Where it listens.
     pub(crate) address: SocketAddr,
-    /// The name in its certificate.
-    pub(crate) server_name: ServerName<'static>,
-    /// The client side of its mTLS.
-    pub(crate) tls: Arc<ClientConfig>,
+    /// What protects the way to it.
+    pub(crate) hop: Hop,
+    /// What is spoken to it.
+    pub(crate) protocol: Protocol,
     /// Its process, when that can be looked into.
     pub(crate) process: Option<u32>,
     /// What it is asked for, in turns.
     pub(crate) destinations: Arc<[String]>,
+}
+
+/// The way from a client to a proxy.
+#[derive(Debug, Clone)]
+pub(crate) enum Hop {
+    /// TLS, mutual when the configuration has a certificate.
+    Tls {
+        /// The name in the proxy's certificate.
+        server_name: ServerName<'static>,
+        /// The client side.
+        config: Arc<ClientConfig>,
+    },
+    /// Nothing: proxies that have no TLS on this side.
+    Plain,
+}
+
+/// How tunnels are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// HTTP/1.1: a connection for each tunnel.
+    H1,
+    /// HTTP/2: tunnels share connections.
+    H2 {
+        /// Tunnels on one connection at most.
+        streams: usize,
+    },
+}
+
+impl Protocol {
+    fn alpn(self) -> Vec<u8> {
+        match self {
+            Self::H1 => b"http/1.1".to_vec(),
+            Self::H2 { .. } => b"h2".to_vec(),
+        }
+    }
+}
+
+impl Hop {
+    /// The same way, with the client side changed.
+    fn with(&self, change: impl FnOnce(&mut ClientConfig)) -> Self {
+        match self {
+            Self::Tls { server_name, config } => {
+                let mut config = ClientConfig::clone(config);
+                change(&mut config);
+                Self::Tls { server_name: server_name.clone(), config: Arc::new(config) }
+            }
+            Self::Plain => Self::Plain,
+        }
+    }
 }
 
 impl Subject {
@@ -32,9 +82,25 @@ impl Subject {
         self.destinations.get(turn).map_or("", String::as_str)
     }
 
-    /// The same proxy, spoken to as another device.
-    pub(crate) fn as_device(&self, tls: Arc<ClientConfig>) -> Self {
-        Self { tls, ..self.clone() }
+    /// The same proxy, spoken to as another device over HTTP/1.1.
+    pub(crate) fn as_device(&self, config: Arc<ClientConfig>) -> Self {
+        let hop = match &self.hop {
+            Hop::Tls { server_name, .. } => Hop::Tls { server_name: server_name.clone(), config },
+            Hop::Plain => Hop::Plain,
+        };
+        Self { hop, protocol: Protocol::H1, ..self.clone() }
+    }
+
+    /// The same proxy, spoken to in another protocol.
+    pub(crate) fn over(&self, protocol: Protocol) -> Self {
+        let hop = self.hop.with(|tls| tls.alpn_protocols = vec![protocol.alpn()]);
+        Self { hop, protocol, ..self.clone() }
+    }
+
+    /// The same proxy, spoken to by a client that resumes its own earlier sessions and nobody else's.
+    pub(crate) fn resuming(&self) -> Self {
+        let hop = self.hop.with(|tls| tls.resumption = Resumption::in_memory_sessions(1));
+        Self { hop, ..self.clone() }
     }
 
     /// Its process.
@@ -67,7 +133,7 @@ pub(crate) fn client_tls(
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_root_certificates(roots)
         .with_client_auth_cert(chain, key)?;
-    tls.resumption = rustls::client::Resumption::disabled();
-    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    tls.resumption = Resumption::disabled();
+    tls.alpn_protocols = vec![Protocol::H1.alpn()];
     Ok(Arc::new(tls))
 }

@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 
 use crate::aim::{Aim, Bench, Placement};
+use crate::carriage::Carriage;
 use crate::figures::Figure;
 use crate::origin::{Order, Watch};
 use crate::process::resident_kib;
@@ -35,6 +36,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(0..=300))]
     settle: u64,
     #[command(flatten)]
+    carriage: Carriage,
+    #[command(flatten)]
     aim: Aim,
 }
 
@@ -45,6 +48,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, bound: Duration) -> anyhow::Result<Report> {
     let mut report = Report::of("idle");
     let Bench { subjects, origin, started } = arguments.aim.bench(Placement::Together, &mut report)?;
+    let subjects = arguments.carriage.instead(subjects);
+    arguments.carriage.said().into_iter().for_each(|line| report.method(line));
     let Arguments { tunnels, bytes, settle, .. } = arguments;
     report.method(format!(
         "{tunnels} idle tunnels; read before and after {bytes} bytes went through each and back, {settle} s later"

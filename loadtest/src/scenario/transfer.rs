@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 
 use crate::aim::{Aim, Bench, Placement};
+use crate::carriage::Carriage;
 use crate::figures::Figure;
 use crate::origin::{Order, PIECE, Watch};
 use crate::process::Cpu;
@@ -31,6 +32,8 @@ pub(crate) struct Arguments {
     /// Only this way.
     #[arg(long, value_enum)]
     way: Option<Way>,
+    #[command(flatten)]
+    carriage: Carriage,
     #[command(flatten)]
     aim: Aim,
 }
@@ -69,6 +72,8 @@ struct Gathered {
 pub(crate) fn run(arguments: &Arguments, bound: Duration) -> anyhow::Result<Report> {
     let mut report = Report::of("transfer");
     let Bench { subjects, origin, started } = arguments.aim.bench(Placement::Apart, &mut report)?;
+    let subjects = arguments.carriage.beside(subjects);
+    arguments.carriage.said().into_iter().for_each(|line| report.method(line));
     let Arguments { tunnels, mib, rounds, .. } = arguments;
     report
         .method(format!("{rounds} rounds of {mib} MiB each way through {tunnels} tunnels, proxies in turns"));
