@@ -3,6 +3,9 @@
 //! Time and sequence are stamped under the same short lock that queues the event, so the order in the file is the
 //! order of the numbers. A full queue never makes a caller wait: the event is counted as lost, its number is used
 //! up, and the next batch carries the record that explains the gap.
+//!
+//! The first event after a quiet moment is handed over at once. While more keep coming they gather for [`GATHER`], so
+//! that a busy gateway wakes its writer for many events together and not for each.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,6 +14,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::event::{Event, EventType};
+
+/// How long events gather after a batch was taken. Nothing else waits: not a flush, not the end, not a queue half full.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// An event with its time and number.
 #[derive(Debug)]
@@ -55,6 +61,10 @@ struct State {
     sync: bool,
     closed: bool,
     ended: bool,
+    /// The writer waits for the first event.
+    asleep: bool,
+    /// When the last batch was taken.
+    taken: Option<Instant>,
 }
 
 impl Queue {
@@ -79,7 +89,10 @@ impl Queue {
             return false;
         }
         state.append(event);
-        if state.waiting.len() == 1 {
+        let wanted = std::mem::take(&mut state.asleep) || state.waiting.len() == self.half();
+        // Whoever is woken first waits for this lock.
+        drop(state);
+        if wanted {
             self.arrived.notify_one();
         }
         true
@@ -98,9 +111,29 @@ impl Queue {
     pub(crate) fn take(&self) -> Work {
         let mut state = self.lock();
         while state.is_quiet() {
+            state.asleep = true;
             state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.take()
+        state.asleep = false;
+        self.gathered(state).take()
+    }
+
+    /// Waits for company, if the last batch was taken a moment ago.
+    fn gathered<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let Some(until) = state.taken.and_then(|taken| taken.checked_add(GATHER)) else { return state };
+        while !state.is_urgent() && state.waiting.len() < self.half() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = self.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state
+    }
+
+    /// So many waiting events wait for no more.
+    fn half(&self) -> usize {
+        self.capacity.div_ceil(2)
     }
 
     /// Waits out a back-off, or less when a reopening or the end is asked for meanwhile. Says which.
@@ -197,7 +230,11 @@ impl Queue {
 
 impl State {
     fn is_quiet(&self) -> bool {
-        self.waiting.is_empty() && self.lost == 0 && !self.reopen && !self.sync && !self.closed
+        self.waiting.is_empty() && !self.is_urgent()
+    }
+
+    fn is_urgent(&self) -> bool {
+        self.lost > 0 || self.reopen || self.sync || self.closed
     }
 
     fn append(&mut self, event: Event) {
@@ -215,6 +252,7 @@ impl State {
 
     fn take(&mut self) -> Work {
         self.explain_gap();
+        self.taken = Some(Instant::now());
         Work {
             batch: std::mem::take(&mut self.waiting),
             explained: std::mem::take(&mut self.explained),

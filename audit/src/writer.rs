@@ -38,8 +38,9 @@ impl Writer {
                 self.reopen();
             }
             lines.clear();
+            let mut names = Names::new();
             for stamped in &work.batch {
-                self.append(&mut lines, stamped);
+                self.append(&mut lines, stamped, names.next(stamped.at));
             }
             let written = self.write(&lines);
             let durable = written && (!work.sync || self.sync(&work));
@@ -57,13 +58,8 @@ impl Writer {
         self.queue.end();
     }
 
-    fn append(&self, lines: &mut Vec<u8>, stamped: &Stamped) {
-        let stamp = Stamp {
-            at: stamped.at,
-            event_id: event_id(stamped),
-            sequence: stamped.sequence,
-            gateway: &self.gateway,
-        };
+    fn append(&self, lines: &mut Vec<u8>, stamped: &Stamped, event_id: Uuid) {
+        let stamp = Stamp { at: stamped.at, event_id, sequence: stamped.sequence, gateway: &self.gateway };
         line::append(lines, &stamped.event, stamp);
         self.metrics.events.with_label_values(&[stamped.event.event_type().as_str()]).inc();
     }
@@ -191,12 +187,37 @@ impl Failure {
     }
 }
 
-/// A UUIDv7 of the event's own time.
-fn event_id(stamped: &Stamped) -> Uuid {
-    let since_epoch = stamped.at.duration_since(jiff::Timestamp::UNIX_EPOCH).unsigned_abs();
-    Uuid::new_v7(uuid::Timestamp::from_unix(
-        uuid::NoContext,
-        since_epoch.as_secs(),
-        since_epoch.subsec_nanos(),
-    ))
+/// The ids of a batch: each a UUIDv7 of its event's own time. The first is random, the next count on from it (RFC 9562
+/// §6.2, method 2), so that the system is asked for randomness once a batch.
+struct Names(u128);
+
+impl Names {
+    fn new() -> Self {
+        Self(Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, 0, 0)).as_u128())
+    }
+
+    fn next(&mut self, at: jiff::Timestamp) -> Uuid {
+        self.0 = self.0.wrapping_add(1);
+        let [.., a, b, c, d, e, f, g, h, i, j] = self.0.to_be_bytes();
+        let millis = u64::try_from(at.as_millisecond()).unwrap_or(0);
+        uuid::Builder::from_unix_timestamp_millis(millis, &[a, b, c, d, e, f, g, h, i, j]).into_uuid()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ids_of_events_differ_and_tell_their_time() {
+        let at = jiff::Timestamp::from_millisecond(1_700_000_000_123).unwrap();
+        let (mut names, mut others) = (Names::new(), Names::new());
+        let ids: std::collections::HashSet<_> =
+            (0..1000).flat_map(|_| [names.next(at), others.next(at)]).collect();
+        assert_eq!(ids.len(), 2000);
+        for id in ids {
+            assert_eq!(id.get_version_num(), 7);
+            assert_eq!(id.get_timestamp().unwrap().to_unix(), (1_700_000_000, 123_000_000));
+        }
+    }
 }
