@@ -1,10 +1,11 @@
 //! What does a run aim at? A gateway started for it, with the bare relay beside it; or a proxy that runs already.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use rustls::ClientConfig;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
@@ -101,6 +102,24 @@ impl Aim {
         Self { tickets: true, ..self.clone() }
     }
 
+    /// Whether the proxy is one that runs already.
+    pub(crate) fn runs_already(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// The certificate of the device, when it was named.
+    pub(crate) fn certificate(&self) -> Option<&Path> {
+        self.running.as_ref().map(|running| running.certificate.as_path())
+    }
+
+    /// The client side of mTLS with a proxy that runs already, by another certificate.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or none runs.
+    pub(crate) fn credentials(&self, certificate: &Path, key: &Path) -> anyhow::Result<Arc<ClientConfig>> {
+        self.running.as_ref().context("no proxy runs already")?.credentials(certificate, key)
+    }
+
     /// Sets everything up. What goes into the report about it is written there.
     ///
     /// # Errors
@@ -152,24 +171,27 @@ impl Aim {
 
 impl RunningProxy {
     fn bench(&self, report: &mut Report) -> anyhow::Result<Bench> {
-        let read = |file: &PathBuf| std::fs::read(file).with_context(|| file.display().to_string());
-        let authority = CertificateDer::from_pem_slice(&read(&self.proxy_ca)?)?;
-        let pem = read(&self.certificate)?;
-        let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>()?;
-        let key = PrivateKeyDer::from_pem_slice(&read(&self.key)?)?;
         report.method("TLS 1.3, AES-128-GCM, X25519; a proxy that was running already");
         let subject = Subject {
             name: self.proxy.to_string(),
             address: self.proxy,
             hop: Hop::Tls {
                 server_name: ServerName::try_from(self.server_name.clone())?,
-                config: client_tls(&authority, chain, key)?,
+                config: self.credentials(&self.certificate, &self.key)?,
             },
             protocol: Protocol::H1,
             process: self.pid,
             destinations: Arc::from([self.destination.clone()]),
         };
         Ok(Bench { subjects: vec![subject], origin: Origin::at(self.origin)?, started: None })
+    }
+
+    fn credentials(&self, certificate: &Path, key: &Path) -> anyhow::Result<Arc<ClientConfig>> {
+        let read = |file: &Path| std::fs::read(file).with_context(|| file.display().to_string());
+        let authority = CertificateDer::from_pem_slice(&read(&self.proxy_ca)?)?;
+        let pem = read(certificate)?;
+        let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>()?;
+        client_tls(&authority, chain, PrivateKeyDer::from_pem_slice(&read(key)?)?)
     }
 }
 

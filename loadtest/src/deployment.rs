@@ -4,7 +4,7 @@
 //! command itself. The directory goes when the deployment is dropped, after the gateway was ended.
 
 mod control;
-mod manifest;
+pub(crate) mod manifest;
 mod program;
 mod settings;
 
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use certs::authority::{Authority, Issued};
+use certs::authority::{Authority, Issued, Profile, Revocable};
 use rustls::ClientConfig;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -30,6 +30,7 @@ use crate::process::Running;
 use crate::subject::{Hop, Protocol, Subject, client_tls};
 
 pub(crate) use control::Control;
+pub(crate) use manifest::Grant;
 pub(crate) use program::Program;
 
 /// Certificates live this long.
@@ -136,13 +137,62 @@ impl Deployment {
     /// # Errors
     /// What could not be issued or signed.
     pub(crate) fn device(&self, name: &str) -> anyhow::Result<Arc<ClientConfig>> {
+        self.device_with(name, &Grant::Plenty)
+    }
+
+    /// The same, granted something else.
+    ///
+    /// # Errors
+    /// What could not be issued or signed.
+    pub(crate) fn device_with(&self, name: &str, grant: &Grant) -> anyhow::Result<Arc<ClientConfig>> {
         let issued = self.authority.issue_device(&name.parse()?, None, 7 * DAY)?;
         issued.write(&self.device_file(name, "pem"), &self.device_file(name, "key"))?;
         let draft = self.device_file(name, "json");
-        fs::write(&draft, manifest::text(name, self.port))?;
+        fs::write(&draft, manifest::text(name, self.port, grant))?;
         let arguments = ["manifest", "sign", "--key", "author.key", "--policy", "policy"];
         self.program.run(self.path(), arguments.into_iter().chain([draft.to_string_lossy().as_ref()]))?;
         self.tls(&issued)
+    }
+
+    /// Another certificate of a device, which the gateway's CRL revokes. Only before the gateway starts.
+    ///
+    /// # Errors
+    /// What could not be issued or written.
+    pub(crate) fn revoked(&self, name: &str) -> anyhow::Result<Arc<ClientConfig>> {
+        let issued = self.authority.issue_device(&name.parse()?, None, 7 * DAY)?;
+        self.authority.revoke(Revocable::Serial(issued.serial()))?;
+        fs::write(self.path().join("device-ca.crl"), self.authority.crl(7 * DAY)?)?;
+        self.tls(&issued)
+    }
+
+    /// Another certificate of a device, which was good until an hour ago.
+    ///
+    /// # Errors
+    /// What could not be issued.
+    pub(crate) fn expired(&self, name: &str) -> anyhow::Result<Arc<ClientConfig>> {
+        let mut profile = Profile::device(self.authority.trust_domain(), &name.parse()?, None, DAY);
+        profile.not_after = profile.not_before - 3600;
+        profile.not_before = profile.not_after - 3600;
+        self.tls(&self.authority.issue(&profile)?)
+    }
+
+    /// A certificate that names a device, of an authority that nobody trusts.
+    ///
+    /// # Errors
+    /// What could not be issued.
+    pub(crate) fn forged(&self, name: &str) -> anyhow::Result<Arc<ClientConfig>> {
+        let other = Authority::init(&self.path().join("other-ca"), "loadtest.test", DAY)?;
+        self.tls(&other.issue_device(&name.parse()?, None, DAY)?)
+    }
+
+    /// Where the gateway writes down what happens.
+    pub(crate) fn events(&self) -> PathBuf {
+        self.path().join("events.jsonl")
+    }
+
+    /// The certificate of a device, PEM.
+    pub(crate) fn certificate(&self, name: &str) -> PathBuf {
+        self.device_file(name, "pem")
     }
 
     /// Signs a revocation and keeps it beside the policy. Moving it to [`Self::revocations`] makes it known.
@@ -262,7 +312,7 @@ fn tail(log: &Path) -> String {
 }
 
 /// SHA-256 of a certificate in hex.
-fn fingerprint(certificate: &CertificateDer<'_>) -> anyhow::Result<String> {
+pub(crate) fn fingerprint(certificate: &CertificateDer<'_>) -> anyhow::Result<String> {
     let suite = rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13();
     let hash = suite.context("a suite of TLS 1.3")?.common.hash_provider.hash(certificate);
     Ok(hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())

@@ -50,7 +50,8 @@ pub(crate) fn dial_control(api: SocketAddr, patience: Duration) -> io::Result<st
     Ok(stream)
 }
 
-fn source(to: IpAddr, number: usize) -> Option<IpAddr> {
+/// The address that a connection to `to` comes from; `None` when the system picks it.
+pub(crate) fn source(to: IpAddr, number: usize) -> Option<IpAddr> {
     let turn = u8::try_from(number % usize::from(SOURCES)).unwrap_or(0);
     let on_loopback = matches!(to, IpAddr::V4(to) if to.is_loopback());
     on_loopback.then(|| Ipv4Addr::new(127, 0, 2, turn + 1).into())

@@ -81,19 +81,30 @@ impl Times {
 
     /// p50, p99 and the greatest, as figures in milliseconds.
     pub(crate) fn figures(&self, subject: &str, what: &str) -> Vec<Figure> {
+        let quantiles = [("p50", 0.5), ("p99", 0.99), ("max", 1.0)];
+        self.quantiles(subject, what, &quantiles, "ms", |micros| ms(Duration::from_micros(micros)))
+    }
+
+    /// p50, p99, p99.9 and the greatest, as figures in microseconds.
+    pub(crate) fn micros(&self, subject: &str, what: &str) -> Vec<Figure> {
+        let quantiles = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
+        self.quantiles(subject, what, &quantiles, "µs", |micros| micros as f64)
+    }
+
+    fn quantiles(
+        &self,
+        subject: &str,
+        what: &str,
+        quantiles: &[(&str, f64)],
+        unit: &'static str,
+        in_unit: impl Fn(u64) -> f64,
+    ) -> Vec<Figure> {
         let rounds = usize::try_from(self.0.len()).unwrap_or(usize::MAX);
-        let quantiles = [
-            ("p50", self.0.value_at_quantile(0.5)),
-            ("p99", self.0.value_at_quantile(0.99)),
-            ("max", self.0.max()),
-        ];
-        quantiles
-            .into_iter()
-            .map(|(name, micros)| {
-                let value = ms(Duration::from_micros(micros));
-                Figure { rounds, ..Figure::single(subject, &format!("{what}, {name}"), "ms", value) }
-            })
-            .collect()
+        let figure = |(name, quantile): &(&str, f64)| {
+            let value = in_unit(self.0.value_at_quantile(*quantile).min(self.0.max()));
+            Figure { rounds, ..Figure::single(subject, &format!("{what}, {name}"), unit, value) }
+        };
+        quantiles.iter().map(figure).collect()
     }
 }
 
@@ -131,5 +142,7 @@ mod tests {
         (1..=100).for_each(|time| times.record(Duration::from_millis(time)));
         let values: Vec<f64> = times.figures("a", "b").iter().map(|figure| figure.median.round()).collect();
         assert_eq!(values, [50.0, 99.0, 100.0]);
+        let names: Vec<String> = times.micros("a", "b").into_iter().map(|figure| figure.figure).collect();
+        assert_eq!(names, ["b, p50", "b, p99", "b, p99.9", "b, max"]);
     }
 }

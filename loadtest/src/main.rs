@@ -16,10 +16,13 @@ mod carriage;
 mod cores;
 mod deployment;
 mod dial;
+mod events;
 mod figures;
 mod link;
 mod machine;
 mod origin;
+mod pace;
+mod plain;
 mod process;
 mod relay;
 mod report;
@@ -61,13 +64,21 @@ enum Scenario {
     Connect(scenario::connect::Arguments),
     /// Processor time of a GiB up and down.
     Transfer(scenario::transfer::Arguments),
+    /// Time and processor time of small messages through busy tunnels.
+    Latency(scenario::latency::Arguments),
+    /// Time and processor time of plain-HTTP requests.
+    Http(scenario::http::Arguments),
+    /// Whether uploads stop at exactly the byte that a manifest says; fails otherwise.
+    Limit(scenario::limit::Arguments),
+    /// Simulated abuse by an agent: fails when an attack comes through, or is not evented.
+    Redteam(scenario::redteam::Arguments),
     /// The bare mTLS relay that other scenarios measure beside the gateway.
     Relay(relay::Arguments),
 }
 
 fn main() -> ExitCode {
     match run(&Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(fault) => {
             report::complain(&fault);
             ExitCode::FAILURE
@@ -75,7 +86,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> anyhow::Result<()> {
+fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     process::raise_descriptor_limit()?;
     let bound = Duration::from_secs(cli.limit);
     let report = match &cli.scenario {
@@ -83,9 +94,14 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Scenario::Revoke(arguments) => scenario::revoke::run(arguments, bound)?,
         Scenario::Connect(arguments) => scenario::connect::run(arguments, bound)?,
         Scenario::Transfer(arguments) => scenario::transfer::run(arguments, bound)?,
-        Scenario::Relay(arguments) => return relay::run(arguments),
+        Scenario::Latency(arguments) => scenario::latency::run(arguments, bound)?,
+        Scenario::Http(arguments) => scenario::http::run(arguments, bound)?,
+        Scenario::Limit(arguments) => scenario::limit::run(arguments, bound)?,
+        Scenario::Redteam(arguments) => scenario::redteam::run(arguments, bound)?,
+        Scenario::Relay(arguments) => return relay::run(arguments).map(|()| ExitCode::SUCCESS),
     };
-    report.print(cli.output)
+    report.print(cli.output)?;
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Runs `work` on a runtime of its own until it is done, time is up, or a signal says stop. Whatever it holds is dropped in

@@ -1,8 +1,10 @@
-//! Where do the tunnels lead? A TCP origin on several loopback addresses that does what the first bytes of a connection order.
+//! Where do the tunnels lead? A TCP origin on several loopback addresses that does what the first bytes of a connection
+//! order, and answers HTTP when they are a request.
 //!
 //! It is part of the load process, so that what clients and origin see is told by one clock.
 
 mod order;
+mod request;
 mod watch;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
@@ -13,7 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 pub(crate) use order::Order;
-pub(crate) use watch::Watch;
+pub(crate) use watch::{Seen, Watch};
 
 /// Addresses that the origin listens on: from one address a proxy can reach each by some 28,000 ports.
 const ADDRESSES: u8 = 8;
@@ -65,6 +67,14 @@ impl Origin {
         Ok(Self { port: listener.local_addr()?.port(), listeners: vec![listener] })
     }
 
+    /// Its first address.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub(crate) fn address(&self) -> anyhow::Result<SocketAddr> {
+        Ok(self.listeners.first().context("the origin listens nowhere")?.local_addr()?)
+    }
+
     /// The names by which a proxy is asked for it, and what each resolves to.
     pub(crate) fn names(&self) -> Vec<(String, Ipv4Addr)> {
         addresses().enumerate().map(|(number, address)| (format!("o{number}.{SUFFIX}"), address)).collect()
@@ -91,9 +101,11 @@ async fn accept(listener: TcpListener, watch: Arc<Watch>) {
     // An origin that cannot accept shows itself as tunnels that do not open.
     while let Ok((stream, _)) = listener.accept().await {
         let watch = Arc::clone(&watch);
+        watch.accepted();
         tokio::spawn(async move {
             // A connection that breaks is what some scenarios are about; whoever drives it sees that it did.
             let _broken = obey(stream, &watch).await;
+            watch.over();
         });
     }
 }
@@ -101,21 +113,39 @@ async fn accept(listener: TcpListener, watch: Arc<Watch>) {
 async fn obey(mut stream: TcpStream, watch: &Watch) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     loop {
-        let mut head = [0; Order::LENGTH];
-        stream.read_exact(&mut head).await?;
+        let head = head(&mut stream, watch).await?;
+        if request::begins(&head) {
+            return request::answer_all(&mut stream, &head, watch).await;
+        }
         match Order::read(head) {
-            Some(Order::Echo) => return echo(&mut stream).await,
+            Some(Order::Echo) => return echo(&mut stream, watch).await,
             Some(Order::Watch) => return note(&mut stream, watch).await,
-            Some(Order::Take(length)) => take(&mut stream, length).await?,
+            Some(Order::Take(length)) => take(&mut stream, length, watch).await?,
             Some(Order::Give(length)) => give(&mut stream, length).await?,
             None => return Ok(()),
         }
     }
 }
 
-async fn echo(stream: &mut TcpStream) -> std::io::Result<()> {
+/// Reads an order. Every byte counts, those of an order that never becomes whole too.
+async fn head(stream: &mut TcpStream, watch: &Watch) -> std::io::Result<[u8; Order::LENGTH]> {
+    let mut head = [0; Order::LENGTH];
+    let mut unread = head.as_mut_slice();
+    while !unread.is_empty() {
+        let read = stream.read(unread).await?;
+        if read == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        watch.took(read);
+        unread = unread.get_mut(read..).unwrap_or_default();
+    }
+    Ok(head)
+}
+
+async fn echo(stream: &mut TcpStream, watch: &Watch) -> std::io::Result<()> {
     let (mut reader, mut writer) = stream.split();
-    tokio::io::copy(&mut reader, &mut writer).await?;
+    let echoed = tokio::io::copy(&mut reader, &mut writer).await?;
+    watch.took(usize::try_from(echoed).unwrap_or(usize::MAX));
     writer.shutdown().await
 }
 
@@ -124,18 +154,24 @@ async fn note(stream: &mut TcpStream, watch: &Watch) -> std::io::Result<()> {
     loop {
         match stream.read(&mut piece).await? {
             0 => return Ok(()),
-            _ => watch.received(),
+            read => {
+                watch.received();
+                watch.took(read);
+            }
         }
     }
 }
 
-async fn take(stream: &mut TcpStream, length: u64) -> std::io::Result<()> {
+async fn take(stream: &mut TcpStream, length: u64, watch: &Watch) -> std::io::Result<()> {
     let mut piece = vec![0; PIECE];
     let mut left = length;
     while left > 0 {
         match stream.read(&mut piece).await? {
             0 => return Ok(()),
-            read => left = left.saturating_sub(read as u64),
+            read => {
+                watch.took(read);
+                left = left.saturating_sub(read as u64);
+            }
         }
     }
     stream.write_all(b".").await

@@ -1,8 +1,11 @@
 //! What would a proxy cost that decides nothing? A bare mTLS relay on tokio-rustls, the yardstick beside the gateway.
 //!
-//! It verifies the client certificate, reads a CONNECT, dials, answers and copies with two 64 KiB buffers a tunnel. It has no
+//! It verifies the client certificate, reads a CONNECT, dials, answers and copies with two 64 KiB buffers a tunnel. Plain GET
+//! requests it passes on over one upstream connection for each of its clients. It has no
 //! policy, no limits, no log, no revocation, and the system's allocator: the plain design, not the fastest. It serves
 //! loopback only, as a child of this program, and ends when its standard input does.
+
+mod forward;
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -162,6 +165,9 @@ async fn relay(
         }
     };
     let early = head.split_off(end);
+    if head.starts_with(b"GET http://") {
+        return forward::serve(&mut device, &head, early, hosts).await;
+    }
     let address = destination(&head, hosts).context("no destination")?;
     let mut upstream = dial::dial_from_anywhere(address).await?;
     upstream.write_all(&early).await?;
@@ -174,7 +180,11 @@ async fn relay(
 /// The address that a CONNECT means; loopback only.
 fn destination(head: &[u8], hosts: &HashMap<String, Ipv4Addr>) -> Option<SocketAddr> {
     let line = std::str::from_utf8(head).ok()?.lines().next()?;
-    let authority = line.strip_prefix("CONNECT ")?.split(' ').next()?;
+    at(line.strip_prefix("CONNECT ")?.split(' ').next()?, hosts)
+}
+
+/// The address of an authority.
+fn at(authority: &str, hosts: &HashMap<String, Ipv4Addr>) -> Option<SocketAddr> {
     let (name, port) = authority.rsplit_once(':')?;
     Some(SocketAddr::new((*hosts.get(name)?).into(), port.parse().ok()?))
 }

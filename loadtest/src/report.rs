@@ -32,9 +32,53 @@ pub(crate) struct Report {
     /// How it was measured, in words.
     method: Vec<String>,
     figures: Vec<Figure>,
+    /// What became of each thing that was tried.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    findings: Vec<Finding>,
+    /// What was promised and is not so. With one of them the run has failed.
+    faults: Vec<String>,
     /// The proxy that others are compared with, when it was measured beside them.
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<String>,
+}
+
+/// One thing that must not succeed, and how it went.
+#[derive(Debug, Serialize)]
+pub(crate) struct Finding {
+    /// What was tried.
+    pub(crate) name: String,
+    /// What the proxy said.
+    pub(crate) answer: String,
+    /// Why, in the proxy's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    /// Whether it was refused, and nothing of it came through.
+    pub(crate) refused: bool,
+    /// Whether the proxy has written it down; absent when nobody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) evented: Option<bool>,
+}
+
+impl Finding {
+    /// What is wrong about it.
+    pub(crate) fn fault(&self) -> Option<String> {
+        match (self.refused, self.evented) {
+            (false, _) => Some(format!("came through: {} ({})", self.name, self.answer)),
+            (true, Some(false)) => Some(format!("not evented: {}", self.name)),
+            (true, _) => None,
+        }
+    }
+
+    fn row(&self) -> Vec<String> {
+        let evented = match self.evented {
+            Some(true) => "evented",
+            Some(false) => "NOT EVENTED",
+            None => "not looked at",
+        };
+        let refused = if self.refused { "refused" } else { "CAME THROUGH" };
+        let reason = self.reason.clone().unwrap_or_default();
+        vec![self.name.clone(), refused.into(), self.answer.clone(), reason, evented.into()]
+    }
 }
 
 impl Report {
@@ -49,6 +93,8 @@ impl Report {
             versions: BTreeMap::from([("loadtest".into(), env!("CARGO_PKG_VERSION").into())]),
             method: Vec::new(),
             figures: Vec::new(),
+            findings: Vec::new(),
+            faults: Vec::new(),
             reference: None,
         }
     }
@@ -63,6 +109,20 @@ impl Report {
 
     pub(crate) fn figures(&mut self, figures: impl IntoIterator<Item = Figure>) {
         self.figures.extend(figures);
+    }
+
+    pub(crate) fn finding(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+
+    /// Notes that a promise is not kept.
+    pub(crate) fn fault(&mut self, fault: String) {
+        self.faults.push(fault);
+    }
+
+    /// Whether every promise is kept.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.faults.is_empty()
     }
 
     pub(crate) fn reference(&mut self, subject: &str) {
@@ -95,7 +155,14 @@ impl Report {
             let _ = writeln!(text, "{line}");
         }
         text.push('\n');
+        if !self.findings.is_empty() {
+            text.push_str(&align(&self.findings.iter().map(Finding::row).collect::<Vec<_>>()));
+            text.push('\n');
+        }
         text.push_str(&align(&self.rows()));
+        for fault in &self.faults {
+            let _ = writeln!(text, "FAILED: {fault}");
+        }
         text
     }
 
@@ -211,6 +278,19 @@ mod tests {
                 vec!["y", "0.500 ms", "", ""],
             ]
         );
+    }
+
+    #[test]
+    fn what_came_through_or_was_not_evented_is_a_fault() {
+        for (refused, evented, expected) in [
+            (true, Some(true), None),
+            (true, None, None),
+            (true, Some(false), Some("not evented: x")),
+            (false, Some(true), Some("came through: x (200)")),
+        ] {
+            let finding = Finding { name: "x".into(), answer: "200".into(), reason: None, refused, evented };
+            assert_eq!(finding.fault().as_deref(), expected);
+        }
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! The scenarios, one file a question.
 
 pub(crate) mod connect;
+pub(crate) mod http;
 pub(crate) mod idle;
+pub(crate) mod latency;
+pub(crate) mod limit;
+pub(crate) mod redteam;
 pub(crate) mod revoke;
 pub(crate) mod transfer;

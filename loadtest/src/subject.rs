@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use rustls::ClientConfig;
-use rustls::client::Resumption;
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, SignatureScheme};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 /// A proxy under test.
@@ -103,12 +104,32 @@ impl Subject {
         Self { hop, ..self.clone() }
     }
 
+    /// The same proxy, spoken to by somebody without a certificate.
+    pub(crate) fn anonymous(&self) -> Self {
+        let hop = self.hop.with(|tls| tls.client_auth_cert_resolver = Arc::new(Nobody));
+        Self { hop, ..self.clone() }
+    }
+
     /// Its process.
     ///
     /// # Errors
     /// When it is not known.
     pub(crate) fn pid(&self) -> anyhow::Result<u32> {
         self.process.with_context(|| format!("the process of {} is not known; name it with --pid", self.name))
+    }
+}
+
+/// Has no certificate to show.
+#[derive(Debug)]
+struct Nobody;
+
+impl ResolvesClientCert for Nobody {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
     }
 }
 

@@ -58,16 +58,21 @@ impl Door {
         number: usize,
         order: Order,
     ) -> anyhow::Result<Tunnel> {
-        let destination = subject.destination(number);
-        let mut tunnel = match self {
-            Self::Fresh => {
-                Tunnel::Alone(connect(subject, Link::to(subject, number).await?, destination).await?)
-            }
-            Self::Open(shared) => Tunnel::Beside(shared.connect(subject, destination).await?),
-        };
+        let mut tunnel = self.open_bare(subject, number).await?;
         tunnel.write_all(&order.bytes()).await?;
         tunnel.flush().await?;
         Ok(tunnel)
+    }
+
+    async fn open_bare(&self, subject: &Subject, number: usize) -> anyhow::Result<Tunnel> {
+        let destination = subject.destination(number);
+        match self {
+            Self::Fresh => {
+                let link = Link::to(subject, number).await?;
+                Ok(Tunnel::Alone(connect(subject, link, destination).await?))
+            }
+            Self::Open(shared) => Ok(Tunnel::Beside(shared.connect(subject, destination).await?)),
+        }
     }
 }
 
@@ -87,6 +92,14 @@ impl Tunnel {
 /// At which step, and what the proxy said.
 pub(crate) async fn open(subject: &Subject, number: usize, order: Order) -> anyhow::Result<Tunnel> {
     Door::of(subject, number).await?.open(subject, number, order).await
+}
+
+/// Opens one tunnel and sends nothing.
+///
+/// # Errors
+/// At which step, and what the proxy said.
+pub(crate) async fn open_bare(subject: &Subject, number: usize) -> anyhow::Result<Tunnel> {
+    Door::of(subject, number).await?.open_bare(subject, number).await
 }
 
 /// Opens `count` tunnels, many at once, on as few connections as the protocol allows; those of a lower number come first in

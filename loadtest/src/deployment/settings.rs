@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
+use super::manifest::METADATA;
+
 /// The settings file; `hosts` are the names of the origin, `source` is where policy comes from.
 pub(super) fn text(hosts: &[(String, Ipv4Addr)], source: &str) -> String {
     let mut text = r#"[gateway]
@@ -48,8 +50,9 @@ file = "events.jsonl"
     if source.starts_with("control:") {
         text = format!("[control]\nca = \"ca/ca.pem\"\n\n{text}");
     }
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "\"{METADATA}\" = [\"169.254.169.254\"]");
     for (name, address) in hosts {
-        // Writing to a String cannot fail.
         let _ = writeln!(text, "\"{name}\" = [\"{address}\"]");
     }
     text
@@ -63,6 +66,6 @@ mod tests {
     fn the_settings_name_every_origin() {
         let text = text(&[("o0.origin.test".into(), Ipv4Addr::new(127, 0, 1, 1))], "dir:policy");
         assert!(text.contains("\nsource = \"dir:policy\"\n"));
-        assert!(text.ends_with("[dns.hosts]\n\"o0.origin.test\" = [\"127.0.1.1\"]\n"));
+        assert!(text.ends_with("\n\"o0.origin.test\" = [\"127.0.1.1\"]\n"));
     }
 }
