@@ -102,6 +102,11 @@ impl Aim {
         Self { tickets: true, ..self.clone() }
     }
 
+    /// The same, without the relay.
+    pub(crate) fn alone(&self) -> Self {
+        Self { no_relay: true, ..self.clone() }
+    }
+
     /// Whether the proxy is one that runs already.
     pub(crate) fn runs_already(&self) -> bool {
         self.running.is_some()

@@ -53,6 +53,7 @@ pub(crate) struct Deployment {
     authority: Authority,
     destinations: Arc<[String]>,
     port: u16,
+    admin: Option<SocketAddr>,
 }
 
 /// What revocations are aimed at.
@@ -92,7 +93,16 @@ impl Deployment {
         fs::write(root.join("gateway.toml"), settings::text(&origin.names(), "dir:policy"))?;
         let names = origin.names().into_iter().map(|(name, _)| format!("{name}:{}", origin.port));
         let destinations = names.collect();
-        Ok(Self { gateway: None, control: None, dir, program, authority, destinations, port: origin.port })
+        Ok(Self {
+            gateway: None,
+            control: None,
+            dir,
+            program,
+            authority,
+            destinations,
+            port: origin.port,
+            admin: None,
+        })
     }
 
     /// Starts a control plane, which the gateway is to follow instead of the directory.
@@ -249,6 +259,7 @@ impl Deployment {
             }
             std::thread::sleep(TICK);
         };
+        self.admin = Some(addresses.admin);
         if let Some(control) = &self.control {
             control.followed()?;
         }
@@ -260,6 +271,15 @@ impl Deployment {
             process: Some(addresses.pid),
             destinations: Arc::clone(&self.destinations),
         })
+    }
+
+    /// Sessions and connections that the gateway counts as live.
+    ///
+    /// # Errors
+    /// When its admin port does not answer.
+    pub(crate) fn live_sessions(&self) -> anyhow::Result<f64> {
+        let metrics = ask(self.admin.context("no gateway was started")?, "/metrics")?;
+        Ok(sum_of(&metrics, "portcullis_sessions_live"))
     }
 
     /// The end of the gateway's log, and of the control plane's.
@@ -320,4 +340,22 @@ pub(crate) fn fingerprint(certificate: &CertificateDer<'_>) -> anyhow::Result<St
 
 fn files_of(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect()
+}
+
+/// The values of a metric, over all its labels.
+fn sum_of(metrics: &str, name: &str) -> f64 {
+    let samples = metrics.lines().filter_map(|line| line.strip_prefix(name)?.rsplit_once(' '));
+    samples.filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_is_summed_over_its_labels() {
+        let metrics =
+            "# TYPE a_live gauge\na_live{kind=\"tunnel\"} 3\na_live{kind=\"forward\"} 1\nb_live 7\n";
+        assert!((sum_of(metrics, "a_live") - 4.0).abs() < f64::EPSILON);
+    }
 }

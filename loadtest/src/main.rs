@@ -1,11 +1,11 @@
 //! Measures from outside what a gateway promises: `loadtest`.
 //!
 //! In reading order: [`scenario`] holds one file a question; [`aim`] says what is measured (a gateway that is started for
-//! the run, or one that runs already) [`subject`] is that, as clients see it, and
-//! [`carriage`] how their tunnels travel. [`deployment`] is the throw-away
-//! gateway, [`relay`] the bare mTLS relay that runs beside it as the yardstick, [`origin`] the destination. [`tunnel`],
-//! [`stream`], [`link`] and [`dial`] are the client side, [`api`] the one who orders revocations. [`process`] reads what a process cost from `/proc`,
-//! [`cores`] keeps proxy and load apart; [`figures`] condenses, [`machine`] and [`report`] say it.
+//! the run, or one that runs already), [`subject`] is that, as clients see it, and [`carriage`] how their tunnels travel.
+//! [`deployment`] is the throw-away gateway, [`relay`] the bare mTLS relay that runs beside it as the yardstick, [`origin`]
+//! the destination. [`tunnel`], [`stream`], [`plain`], [`link`] and [`dial`] are the client side, [`pace`] its clock, [`api`]
+//! the one who orders revocations. [`process`] reads what a process cost from `/proc`, [`events`] what a gateway has written
+//! down, [`cores`] keeps proxy and load apart; [`figures`] condenses, [`machine`] and [`report`] say it.
 //!
 //! A black box: it knows the gateway by its sockets, files and commands only. It talks to loopback or to the proxy it is
 //! pointed at, every count and time is bounded, and what it starts it stops.
@@ -72,6 +72,8 @@ enum Scenario {
     Limit(scenario::limit::Arguments),
     /// Simulated abuse by an agent: fails when an attack comes through, or is not evented.
     Redteam(scenario::redteam::Arguments),
+    /// Sessions that come and go for a long time; fails when one goes wrong, or memory or descriptors rise.
+    Soak(scenario::soak::Arguments),
     /// The bare mTLS relay that other scenarios measure beside the gateway.
     Relay(relay::Arguments),
 }
@@ -98,6 +100,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Scenario::Http(arguments) => scenario::http::run(arguments, bound)?,
         Scenario::Limit(arguments) => scenario::limit::run(arguments, bound)?,
         Scenario::Redteam(arguments) => scenario::redteam::run(arguments, bound)?,
+        Scenario::Soak(arguments) => scenario::soak::run(arguments, bound)?,
         Scenario::Relay(arguments) => return relay::run(arguments).map(|()| ExitCode::SUCCESS),
     };
     report.print(cli.output)?;

@@ -76,6 +76,15 @@ pub(crate) fn resident_kib(pid: u32) -> anyhow::Result<u64> {
     kib_of(&rollup, "Rss:").with_context(|| format!("{path} has no Rss"))
 }
 
+/// How many file descriptors a process has open.
+///
+/// # Errors
+/// When the process is gone, or is not ours to look into.
+pub(crate) fn descriptors(pid: u32) -> anyhow::Result<usize> {
+    let path = format!("/proc/{pid}/fd");
+    Ok(fs::read_dir(&path).with_context(|| path.clone())?.count())
+}
+
 fn kib_of(rollup: &str, key: &str) -> Option<u64> {
     let line = rollup.lines().find_map(|line| line.strip_prefix(key))?;
     line.trim().trim_end_matches("kB").trim_end().parse().ok()
@@ -116,5 +125,6 @@ mod tests {
         let pid = std::process::id();
         assert!(Cpu::of(pid).unwrap().since(&Cpu::default()) > Duration::ZERO);
         assert!(resident_kib(pid).unwrap() > 0);
+        assert!(descriptors(pid).unwrap() > 2);
     }
 }

@@ -7,4 +7,5 @@ pub(crate) mod latency;
 pub(crate) mod limit;
 pub(crate) mod redteam;
 pub(crate) mod revoke;
+pub(crate) mod soak;
 pub(crate) mod transfer;
