@@ -1,4 +1,4 @@
-//! What does a run aim at? A gateway started for it, with the bare relay beside it; or a proxy that runs already.
+//! What does a run aim at? A gateway started for it, with the bare relay and peers beside it; or a proxy that runs already.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,14 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use crate::cores::Cores;
 use crate::deployment::{Deployment, Program};
 use crate::origin::Origin;
+use crate::peer::{Peer, Peers};
 use crate::process::Running;
 use crate::relay;
 use crate::report::{Report, progress};
 use crate::subject::{Hop, Protocol, Subject, client_tls};
+
+/// The device that load comes from, unless a scenario makes more.
+pub(crate) const DEVICE: &str = "device-0";
 
 /// Options that say what is measured.
 #[derive(Debug, Clone, clap::Args)]
@@ -35,6 +39,8 @@ pub(crate) struct Aim {
     /// Whether the relay gives tickets.
     #[arg(skip)]
     tickets: bool,
+    #[command(flatten)]
+    peers: Peers,
     #[command(flatten)]
     running: Option<RunningProxy>,
 }
@@ -83,6 +89,7 @@ pub(crate) struct Bench {
 #[derive(Debug)]
 pub(crate) struct Started {
     _relay: Option<Running>,
+    _peers: Vec<Peer>,
     /// The gateway and its files.
     pub(crate) deployment: Deployment,
 }
@@ -136,14 +143,16 @@ impl Aim {
         let cores = if placement == Placement::Apart && !self.unpinned { Cores::divide()? } else { None };
         let origin = Origin::bind()?;
         let mut deployment = self.deployment(&origin, report)?;
-        let device = deployment.device("device-0")?;
+        let device = deployment.device(DEVICE)?;
         if let Some(cores) = &cores {
             report.method("proxy on the first core, load and origin on the others");
             cores.as_proxy()?;
         }
         progress("starting the gateway");
         let gateway = deployment.start(device)?;
+        let peers = self.peers.start(&deployment, &origin, &gateway, report)?;
         let mut subjects = vec![gateway];
+        subjects.extend(peers.iter().map(|peer| peer.subject.clone()));
         let mut child = None;
         if !self.no_relay {
             let (running, address) = relay::start(&deployment, &origin, self.tickets)?;
@@ -154,7 +163,7 @@ impl Aim {
         if let Some(cores) = &cores {
             cores.as_load()?;
         }
-        Ok(Bench { subjects, origin, started: Some(Started { _relay: child, deployment }) })
+        Ok(Bench { subjects, origin, started: Some(Started { _relay: child, _peers: peers, deployment }) })
     }
 
     /// A deployment whose gateway has not started.

@@ -33,6 +33,8 @@ pub(crate) use control::Control;
 pub(crate) use manifest::Grant;
 pub(crate) use program::Program;
 
+/// Whose authority it is.
+const TRUST_DOMAIN: &str = "loadtest.test";
 /// Certificates live this long.
 const DAY: Duration = Duration::from_secs(86_400);
 /// How long a child may take until it listens.
@@ -81,7 +83,7 @@ impl Deployment {
         {
             fs::create_dir_all(root.join(part))?;
         }
-        let authority = Authority::init(&root.join("ca"), "loadtest.test", 30 * DAY)?;
+        let authority = Authority::init(&root.join("ca"), TRUST_DOMAIN, 30 * DAY)?;
         let gateway =
             authority.issue_gateway("loadtest", &["localhost"], &[[127, 0, 0, 1].into()], 7 * DAY)?;
         gateway.write(&root.join("gateway.pem"), &root.join("gateway.key"))?;
@@ -191,7 +193,7 @@ impl Deployment {
     /// # Errors
     /// What could not be issued.
     pub(crate) fn forged(&self, name: &str) -> anyhow::Result<Arc<ClientConfig>> {
-        let other = Authority::init(&self.path().join("other-ca"), "loadtest.test", DAY)?;
+        let other = Authority::init(&self.path().join("other-ca"), TRUST_DOMAIN, DAY)?;
         self.tls(&other.issue_device(&name.parse()?, None, DAY)?)
     }
 
@@ -203,6 +205,10 @@ impl Deployment {
     /// The certificate of a device, PEM.
     pub(crate) fn certificate(&self, name: &str) -> PathBuf {
         self.device_file(name, "pem")
+
+    /// The URI in the certificate of a device.
+    pub(crate) fn device_uri(device: &str) -> String {
+        format!("spiffe://{TRUST_DOMAIN}/device/{device}")
     }
 
     /// Signs a revocation and keeps it beside the policy. Moving it to [`Self::revocations`] makes it known.
@@ -325,7 +331,7 @@ fn ready(dir: &Path, pid: u32) -> Option<Addresses> {
 }
 
 /// The end of a log.
-fn tail(log: &Path) -> String {
+pub(crate) fn tail(log: &Path) -> String {
     let log = fs::read_to_string(log).unwrap_or_default();
     let begin = log.len().saturating_sub(TAIL);
     log.get(begin..).unwrap_or(&log).to_owned()

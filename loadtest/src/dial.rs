@@ -38,6 +38,12 @@ pub(crate) async fn dial_from_anywhere(to: SocketAddr) -> io::Result<TcpStream> 
     Ok(stream)
 }
 
+/// Whether somebody accepts connections there, without async.
+#[expect(clippy::disallowed_methods, reason = "asks whether a peer has started")]
+pub(crate) fn listens(address: SocketAddr) -> bool {
+    std::net::TcpStream::connect(address).is_ok()
+}
+
 /// A connection to the API of a control plane, without async.
 ///
 /// # Errors

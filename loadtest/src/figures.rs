@@ -1,19 +1,20 @@
 //! What do many measurements say? Medians, ranges, quantiles, and ratios of subjects measured in turns.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One figure of one subject, condensed from its rounds.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Figure {
     /// Which proxy.
     pub(crate) subject: String,
     /// What was measured.
     pub(crate) figure: String,
     /// In what.
-    pub(crate) unit: &'static str,
+    pub(crate) unit: Cow<'static, str>,
     /// The median of the rounds.
     pub(crate) median: f64,
     /// The least of them.
@@ -31,7 +32,7 @@ impl Figure {
         Some(Self {
             subject: subject.to_owned(),
             figure: figure.to_owned(),
-            unit,
+            unit: unit.into(),
             median: median(&sorted)?,
             least: *sorted.first()?,
             greatest: *sorted.last()?,
@@ -42,7 +43,7 @@ impl Figure {
     /// A figure that was measured once.
     pub(crate) fn single(subject: &str, figure: &str, unit: &'static str, value: f64) -> Self {
         let (subject, figure) = (subject.to_owned(), figure.to_owned());
-        Self { subject, figure, unit, median: value, least: value, greatest: value, rounds: 1 }
+        Self { subject, figure, unit: unit.into(), median: value, least: value, greatest: value, rounds: 1 }
     }
 }
 

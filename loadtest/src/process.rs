@@ -1,4 +1,5 @@
-//! What does a process cost? Processor time and resident memory from `/proc`, and children that end with their owner.
+//! What does a process cost? Processor time and resident memory from `/proc`, its children's included, and children that
+//! end with their owner.
 //!
 //! Linux only, like the figures that it serves.
 
@@ -8,9 +9,9 @@ use std::process::Child;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
-/// A child process. Dropped, it is killed, by its own id and nothing else's.
+/// A child process. Dropped, it is killed together with its own children, by their ids and nothing else's.
 #[derive(Debug)]
 pub(crate) struct Running(pub(crate) Child);
 
@@ -22,13 +23,19 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        let children = tree(self.id()).into_iter().skip(1);
+        let children: Vec<_> =
+            children.filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?)).collect();
         // Fails only when it has ended by itself.
         let _gone = self.0.kill();
+        for child in children {
+            let _gone = kill_process(child, Signal::KILL);
+        }
         let _status = self.0.wait();
     }
 }
 
-/// Processor time of every thread of a process so far.
+/// Processor time of every thread of a process and its children so far.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cpu(HashMap<String, u64>);
 
@@ -38,17 +45,27 @@ impl Cpu {
     /// # Errors
     /// When the process is gone.
     pub(crate) fn of(pid: u32) -> anyhow::Result<Self> {
+        let mut cpu = Self::default();
+        cpu.read(pid)?;
+        for child in tree(pid).into_iter().skip(1) {
+            // A child that ended between the two calls is left out.
+            let _gone = cpu.read(child);
+        }
+        Ok(cpu)
+    }
+
+    /// Reads the threads of one process.
+    fn read(&mut self, pid: u32) -> anyhow::Result<()> {
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("process {pid}"))?;
-        let mut threads = HashMap::new();
         for task in tasks {
             let task = task?;
             // A thread that ended between the two calls is left out.
             let Ok(schedstat) = fs::read_to_string(task.path().join("schedstat")) else { continue };
             if let Some(nanoseconds) = on_processor(&schedstat) {
-                threads.insert(task.file_name().to_string_lossy().into_owned(), nanoseconds);
+                self.0.insert(task.file_name().to_string_lossy().into_owned(), nanoseconds);
             }
         }
-        Ok(Self(threads))
+        Ok(())
     }
 
     /// Processor time between an earlier reading and this one. What threads did that have ended meanwhile is not in it.
@@ -66,11 +83,31 @@ fn on_processor(schedstat: &str) -> Option<u64> {
     schedstat.split_whitespace().next()?.parse().ok()
 }
 
-/// Resident memory of a process in KiB, exact at this moment.
+/// A process and all that it started, itself first.
+fn tree(root: u32) -> Vec<u32> {
+    let mut found = vec![root];
+    let mut next = 0;
+    while let Some(pid) = found.get(next).copied() {
+        next += 1;
+        for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            found.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+        }
+    }
+    found
+}
+
+/// Resident memory of a process and its children in KiB, exact at this moment. Pages that they share count for each.
 ///
 /// # Errors
 /// When the process is gone, or is not ours to look into.
 pub(crate) fn resident_kib(pid: u32) -> anyhow::Result<u64> {
+    // A child that ended between the two calls is left out.
+    let children = tree(pid).into_iter().skip(1).filter_map(|child| resident(child).ok());
+    Ok(resident(pid)? + children.sum::<u64>())
+}
+
+fn resident(pid: u32) -> anyhow::Result<u64> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let rollup = fs::read_to_string(&path).with_context(|| path.clone())?;
     kib_of(&rollup, "Rss:").with_context(|| format!("{path} has no Rss"))
@@ -118,6 +155,29 @@ mod tests {
         let earlier = Cpu(HashMap::from([("1".into(), 100), ("2".into(), 50)]));
         let later = Cpu(HashMap::from([("1".into(), 130), ("3".into(), 7)]));
         assert_eq!(later.since(&earlier), Duration::from_nanos(37));
+    }
+
+    #[test]
+    fn children_count_and_end_with_their_parent() {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "sleep 60 & exec cat"]).stdin(std::process::Stdio::piped());
+        let running = Running(shell.spawn().unwrap());
+        let began = std::time::Instant::now();
+        while tree(running.id()).len() < 2 && began.elapsed() < Duration::from_secs(10) {
+            std::thread::yield_now();
+        }
+        let pids = tree(running.id());
+        let [parent, child] = pids[..] else { panic!("{pids:?}") };
+        let alone = resident(parent).unwrap();
+        let both = resident_kib(parent).unwrap();
+        assert!(both > alone, "{both} KiB with the child, {alone} without");
+        let threads = Cpu::of(parent).unwrap().0;
+        assert!(threads.contains_key(&parent.to_string()) && threads.contains_key(&child.to_string()));
+        drop(running);
+        while resident(child).is_ok() && began.elapsed() < Duration::from_secs(20) {
+            std::thread::yield_now();
+        }
+        assert!(resident(child).is_err(), "the child outlived its parent");
     }
 
     #[test]

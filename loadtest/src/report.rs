@@ -1,6 +1,6 @@
 //! How is it said? One report per run: a table with a column per proxy, or JSON with all of it.
 //!
-//! The ratio column compares the last two proxies of a row only when they were measured in turns in the same run.
+//! The column of ratios compares the first proxy with the reference, when they were measured in turns in the same run.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -25,12 +25,12 @@ pub(crate) enum Format {
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     scenario: &'static str,
-    command: String,
-    when: String,
-    machine: BTreeMap<&'static str, String>,
-    versions: BTreeMap<String, String>,
+    pub(crate) command: String,
+    pub(crate) when: String,
+    pub(crate) machine: BTreeMap<&'static str, String>,
+    pub(crate) versions: BTreeMap<String, String>,
     /// How it was measured, in words.
-    method: Vec<String>,
+    pub(crate) method: Vec<String>,
     figures: Vec<Figure>,
     /// What became of each thing that was tried.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -166,13 +166,14 @@ impl Report {
         text
     }
 
-    /// A head, then a row per figure: its name, the median and range of every subject, the ratio to the reference.
+    /// A head, then a row per figure: its name, the median and range of every subject, a ratio to the reference.
     fn rows(&self) -> Vec<Vec<String>> {
         let subjects = distinct(self.figures.iter().map(|figure| figure.subject.as_str()));
         let mut head = vec!["figure".to_owned()];
         head.extend(subjects.iter().map(|subject| (*subject).to_owned()));
         if let Some(reference) = &self.reference {
-            head.push(format!("ratio to {reference}"));
+            let first = subjects.iter().find(|subject| *subject != reference).unwrap_or(&"");
+            head.push(format!("{first} : {reference}"));
         }
         let names = distinct(self.figures.iter().map(|figure| figure.figure.as_str()));
         let rows = names.iter().map(|name| self.row(name, &subjects));
@@ -187,8 +188,7 @@ impl Report {
         row.extend(subjects.iter().map(|subject| find(subject).map_or_else(String::new, cell)));
         if let Some(reference) = &self.reference {
             let base = find(reference);
-            let other =
-                subjects.iter().filter(|subject| **subject != reference).find_map(|subject| find(subject));
+            let other = subjects.iter().find(|subject| *subject != reference).and_then(|first| find(first));
             row.push(base.zip(other).map_or_else(String::new, |(base, other)| ratio(other, base)));
         }
         row
@@ -209,7 +209,7 @@ fn ratio(other: &Figure, base: &Figure) -> String {
 }
 
 /// Three digits that mean something.
-fn digits(value: f64) -> String {
+pub(crate) fn digits(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 || size == 0.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
@@ -267,13 +267,13 @@ mod tests {
     }
 
     #[test]
-    fn a_row_has_a_cell_per_subject_and_the_ratio_to_the_reference() {
+    fn a_row_has_a_cell_per_subject_and_the_ratio_of_the_first_to_the_reference() {
         let mut report = report(&[("gateway", "x", 3.0), ("relay", "x", 2.0), ("gateway", "y", 0.5)]);
         report.reference("relay");
         assert_eq!(
             report.rows(),
             [
-                vec!["figure", "gateway", "relay", "ratio to relay"],
+                vec!["figure", "gateway", "relay", "gateway : relay"],
                 vec!["x", "3.00 ms", "2.00 ms", "1.50"],
                 vec!["y", "0.500 ms", "", ""],
             ]
