@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use rustls::ClientConfig;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls_pki_types::ServerName;
 
 use crate::cores::Cores;
 use crate::deployment::{Deployment, Program};
@@ -16,7 +15,7 @@ use crate::peer::{Peer, Peers};
 use crate::process::Running;
 use crate::relay;
 use crate::report::{Report, progress};
-use crate::subject::{Hop, Protocol, Subject, client_tls};
+use crate::subject::{Hop, Protocol, Subject, client_tls_of_files};
 
 /// The device that load comes from, unless a scenario makes more.
 pub(crate) const DEVICE: &str = "device-0";
@@ -104,6 +103,11 @@ pub(crate) enum Placement {
 }
 
 impl Aim {
+    /// The same, beside every peer that is here.
+    pub(crate) fn beside_everyone(&self) -> Self {
+        Self { peers: self.peers.everyone(), ..self.clone() }
+    }
+
     /// The same, with a relay that lets clients resume.
     pub(crate) fn resuming(&self) -> Self {
         Self { tickets: true, ..self.clone() }
@@ -201,11 +205,7 @@ impl RunningProxy {
     }
 
     fn credentials(&self, certificate: &Path, key: &Path) -> anyhow::Result<Arc<ClientConfig>> {
-        let read = |file: &Path| std::fs::read(file).with_context(|| file.display().to_string());
-        let authority = CertificateDer::from_pem_slice(&read(&self.proxy_ca)?)?;
-        let pem = read(certificate)?;
-        let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>()?;
-        client_tls(&authority, chain, PrivateKeyDer::from_pem_slice(&read(key)?)?)
+        client_tls_of_files(&self.proxy_ca, certificate, key)
     }
 }
 

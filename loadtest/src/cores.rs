@@ -43,3 +43,33 @@ impl Cores {
         sched_setaffinity(None, &self.load).context("pinning the load")
     }
 }
+
+/// Does `work`, and lets this thread run afterwards where it ran before, however `work` was divided.
+///
+/// # Errors
+/// Those of `work`, and when the system refuses.
+pub(crate) fn undivided_again<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let before = sched_getaffinity(None).context("the cores of this process")?;
+    let outcome = work();
+    sched_setaffinity(None, &before).context("taking back all cores")?;
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_the_work_all_cores_are_back() {
+        let before = sched_getaffinity(None).unwrap();
+        let first = (0..CpuSet::MAX_CPU).find(|core| before.is_set(*core)).unwrap();
+        let narrowed = undivided_again(|| {
+            let mut one = CpuSet::new();
+            one.set(first);
+            sched_setaffinity(None, &one)?;
+            Ok(sched_getaffinity(None)?.count())
+        });
+        assert_eq!(narrowed.unwrap(), 1);
+        assert_eq!(sched_getaffinity(None).unwrap(), before);
+    }
+}

@@ -205,6 +205,7 @@ impl Deployment {
     /// The certificate of a device, PEM.
     pub(crate) fn certificate(&self, name: &str) -> PathBuf {
         self.device_file(name, "pem")
+    }
 
     /// The URI in the certificate of a device.
     pub(crate) fn device_uri(device: &str) -> String {

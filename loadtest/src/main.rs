@@ -5,7 +5,8 @@
 //! [`deployment`] is the throw-away gateway, [`relay`] the bare mTLS relay that runs beside it as the yardstick, [`origin`]
 //! the destination. [`tunnel`], [`stream`], [`plain`], [`link`] and [`dial`] are the client side, [`pace`] its clock, [`api`]
 //! the one who orders revocations. [`process`] reads what a process cost from `/proc`, [`events`] what a gateway has written
-//! down, [`cores`] keeps proxy and load apart; [`figures`] condenses, [`machine`] and [`report`] say it.
+//! down. [`peer`] is who else may be measured beside it, [`compare`] the run that measures all of them and writes a page of
+//! it, [`plot`] its pictures. [`cores`] keeps proxy and load apart; [`figures`] condenses, [`machine`] and [`report`] say it.
 //!
 //! A black box: it knows the gateway by its sockets, files and commands only. It talks to loopback or to the proxy it is
 //! pointed at, every count and time is bounded, and what it starts it stops.
@@ -13,6 +14,7 @@
 mod aim;
 mod api;
 mod carriage;
+mod compare;
 mod cores;
 mod deployment;
 mod dial;
@@ -22,7 +24,9 @@ mod link;
 mod machine;
 mod origin;
 mod pace;
+mod peer;
 mod plain;
+mod plot;
 mod process;
 mod relay;
 mod report;
@@ -38,7 +42,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
-use report::{Format, Report};
+use report::Format;
 
 /// Measure a Portcullis gateway, or any other CONNECT proxy.
 #[derive(Debug, Parser)]
@@ -74,6 +78,8 @@ enum Scenario {
     Redteam(scenario::redteam::Arguments),
     /// Sessions that come and go for a long time; fails when one goes wrong, or memory or descriptors rise.
     Soak(scenario::soak::Arguments),
+    /// The gateway beside the bare relay and every peer that is here: a table, pictures, JSON.
+    Compare(compare::Arguments),
     /// The bare mTLS relay that other scenarios measure beside the gateway.
     Relay(relay::Arguments),
 }
@@ -102,6 +108,9 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Scenario::Redteam(arguments) => scenario::redteam::run(arguments, bound)?,
         Scenario::Soak(arguments) => scenario::soak::run(arguments, bound)?,
         Scenario::Relay(arguments) => return relay::run(arguments).map(|()| ExitCode::SUCCESS),
+        Scenario::Compare(arguments) => {
+            return compare::run(arguments, bound, cli.output).map(|()| ExitCode::SUCCESS);
+        }
     };
     report.print(cli.output)?;
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -109,7 +118,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
 
 /// Runs `work` on a runtime of its own until it is done, time is up, or a signal says stop. Whatever it holds is dropped in
 /// every case, child processes with it.
-fn bounded(bound: Duration, work: impl Future<Output = anyhow::Result<Report>>) -> anyhow::Result<Report> {
+fn bounded<T>(bound: Duration, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         let mut terminations = signal(SignalKind::terminate())?;

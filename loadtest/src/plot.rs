@@ -143,7 +143,8 @@ mod tests {
     use super::*;
 
     fn picture() -> String {
-        let bar = |label: &str, value, tone| Bar { label: label.into(), value, text: format!("{value} ms"), tone };
+        let bar =
+            |label: &str, value, tone| Bar { label: label.into(), value, text: format!("{value} ms"), tone };
         svg(&Bars {
             title: "Cost & <more>".into(),
             caption: "shorter is better".into(),

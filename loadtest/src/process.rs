@@ -24,8 +24,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let children = tree(self.id()).into_iter().skip(1);
-        let children: Vec<_> =
-            children.filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?)).collect();
+        let children: Vec<_> = children.filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?)).collect();
         // Fails only when it has ended by itself.
         let _gone = self.0.kill();
         for child in children {

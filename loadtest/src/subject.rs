@@ -1,6 +1,7 @@
 //! What is measured? A CONNECT proxy as a client sees it, and the process that it runs in.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -8,6 +9,7 @@ use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, SignatureScheme};
+use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 /// A proxy under test.
@@ -131,6 +133,22 @@ impl ResolvesClientCert for Nobody {
     fn has_certs(&self) -> bool {
         false
     }
+}
+
+/// The same, from PEM files: the authority of the proxy, certificate and key of the device.
+///
+/// # Errors
+/// When a file cannot be read, or certificate and key do not belong together.
+pub(crate) fn client_tls_of_files(
+    authority: &Path,
+    certificate: &Path,
+    key: &Path,
+) -> anyhow::Result<Arc<ClientConfig>> {
+    let read = |file: &Path| std::fs::read(file).with_context(|| file.display().to_string());
+    let authority = CertificateDer::from_pem_slice(&read(authority)?)?;
+    let pem = read(certificate)?;
+    let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>()?;
+    client_tls(&authority, chain, PrivateKeyDer::from_pem_slice(&read(key)?)?)
 }
 
 /// The client side of mTLS: TLS 1.3, AES-128-GCM, X25519, nothing resumed. One choice of algorithms, so that figures of

@@ -117,26 +117,38 @@ fn addresses(path: &Path, id: u64) -> Option<Addresses> {
 #[must_use]
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let suite = std::env::current_exe().expect("a suite is a file");
-        let profile = suite.parent().and_then(Path::parent).expect("target/<profile>/deps/<suite>");
-        let binary = profile.join("portcullis");
-        if !binary.exists() {
-            build(profile);
-        }
-        assert!(binary.exists(), "{} has been built", binary.display());
-        binary
-    })
+    BINARY.get_or_init(|| built("portcullis", "portcullis-proxy"))
 }
 
-fn build(profile: &Path) {
+/// The program that measures: beside the suites in the target directory. Built when it is not there.
+///
+/// # Panics
+/// When it is not there and cannot be built.
+#[must_use]
+pub fn load_tester() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| built("loadtest", "portcullis-loadtest"))
+}
+
+fn built(program: &str, package: &str) -> PathBuf {
+    let suite = std::env::current_exe().expect("a suite is a file");
+    let profile = suite.parent().and_then(Path::parent).expect("target/<profile>/deps/<suite>");
+    let binary = profile.join(program);
+    if !binary.exists() {
+        build(profile, package);
+    }
+    assert!(binary.exists(), "{} has been built", binary.display());
+    binary
+}
+
+fn build(profile: &Path, package: &str) {
     let name = match profile.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",
         Some(name) => name,
     };
     let status = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
-        .args(["build", "-p", "portcullis-proxy", "--profile", name])
+        .args(["build", "-p", package, "--profile", name])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status();
-    assert!(status.is_ok_and(|status| status.success()), "`cargo build -p portcullis-proxy` succeeds");
+    assert!(status.is_ok_and(|status| status.success()), "`cargo build -p {package}` succeeds");
 }

@@ -104,7 +104,8 @@ pub(super) mod tests {
         figure: &str,
         of: &[(&str, Part, Option<f64>)],
     ) -> Measured {
-        let figures = of.iter().filter_map(|(name, _, value)| Some(Figure::single(name, figure, "ms", (*value)?)));
+        let figures =
+            of.iter().filter_map(|(name, _, value)| Some(Figure::single(name, figure, "ms", (*value)?)));
         let subjects = of.iter().map(|(name, part, value)| Measurand {
             name: (*name).into(),
             part: *part,
@@ -130,7 +131,10 @@ pub(super) mod tests {
         kept.keep(dir.path()).unwrap();
         let read = Measured::all(dir.path()).unwrap();
         assert_eq!(read.len(), 1);
-        assert_eq!((read[0].what, read[0].median("a", "x"), read[0].median("b", "x")), (What::Idle, Some(1.5), None));
+        assert_eq!(
+            (read[0].what, read[0].median("a", "x"), read[0].median("b", "x")),
+            (What::Idle, Some(1.5), None)
+        );
         assert_eq!(read[0].subjects[1].left_out.as_deref(), Some("it cannot"));
     }
 }

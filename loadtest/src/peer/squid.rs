@@ -87,7 +87,11 @@ mod tests {
              clientca={dir}/ca.pem tls-cafile={dir}/ca.pem tls-context=loadtest tls-min-version=1.3\n"
         );
         assert!(settings.starts_with(&port), "{settings}");
-        for line in ["acl ports port 443 8080", "http_access allow allowed ports\nhttp_access deny all", "access_log none"] {
+        for line in [
+            "acl ports port 443 8080",
+            "http_access allow allowed ports\nhttp_access deny all",
+            "access_log none",
+        ] {
             assert!(settings.contains(line), "{line} is not in {settings}");
         }
         assert_eq!(allowed.lines().count(), 100);

@@ -79,11 +79,8 @@ pub(crate) fn run(arguments: &Arguments, bound: Duration) -> anyhow::Result<Repo
     ));
     crate::bounded(bound, async {
         origin.serve(&Arc::new(Watch::default()))?;
-        let measured = measure(arguments, &subjects).await;
-        let measured = measured.map_err(|fault| Bench::explain(started.as_ref(), fault))?;
-        for (subject, gathered) in subjects.iter().zip(measured) {
-            report.figures(figures(&subject.name, &gathered));
-        }
+        let figures = measure(arguments, &subjects).await;
+        report.figures(figures.map_err(|fault| Bench::explain(started.as_ref(), fault))?);
         Ok(report)
     })
 }
@@ -98,7 +95,11 @@ fn figures(subject: &str, gathered: &Gathered) -> Vec<Figure> {
     medians.into_iter().flatten().chain(times).collect()
 }
 
-async fn measure(arguments: &Arguments, subjects: &[Subject]) -> anyhow::Result<Vec<Gathered>> {
+/// The figures of all subjects, measured in turns.
+///
+/// # Errors
+/// What did not work.
+pub(crate) async fn measure(arguments: &Arguments, subjects: &[Subject]) -> anyhow::Result<Vec<Figure>> {
     let mut gathered = Vec::new();
     for subject in subjects {
         round(arguments, subject).await?;
@@ -122,7 +123,8 @@ async fn measure(arguments: &Arguments, subjects: &[Subject]) -> anyhow::Result<
             gathered.times.add(&times)?;
         }
     }
-    Ok(gathered)
+    let each = subjects.iter().zip(&gathered);
+    Ok(each.flat_map(|(subject, gathered)| figures(&subject.name, gathered)).collect())
 }
 
 struct Round {

@@ -59,7 +59,6 @@ struct Gathered {
 /// What did not work; also an answer that is not the origin's.
 pub(crate) fn run(arguments: &Arguments, bound: Duration) -> anyhow::Result<Report> {
     let mut report = Report::of("http");
-    let pace = Pace::new(arguments.rate, arguments.clients)?;
     let Bench { subjects, origin, started } = arguments.aim.bench(Placement::Apart, &mut report)?;
     let Arguments { clients, requests, rate, due, rounds, .. } = arguments;
     report.method(format!(
@@ -68,11 +67,8 @@ pub(crate) fn run(arguments: &Arguments, bound: Duration) -> anyhow::Result<Repo
     ));
     crate::bounded(bound, async {
         origin.serve(&Arc::new(Watch::default()))?;
-        let measured = measure(arguments, pace, &subjects).await;
-        let measured = measured.map_err(|fault| Bench::explain(started.as_ref(), fault))?;
-        for (subject, gathered) in subjects.iter().zip(measured) {
-            report.figures(figures(&subject.name, &gathered));
-        }
+        let figures = measure(arguments, &subjects).await;
+        report.figures(figures.map_err(|fault| Bench::explain(started.as_ref(), fault))?);
         Ok(report)
     })
 }
@@ -86,7 +82,12 @@ fn figures(subject: &str, gathered: &Gathered) -> Vec<Figure> {
     flat_out.into_iter().flatten().chain(open).collect()
 }
 
-async fn measure(arguments: &Arguments, pace: Pace, subjects: &[Subject]) -> anyhow::Result<Vec<Gathered>> {
+/// The figures of all subjects, measured in turns.
+///
+/// # Errors
+/// What did not work; also a pace that cannot be kept.
+pub(crate) async fn measure(arguments: &Arguments, subjects: &[Subject]) -> anyhow::Result<Vec<Figure>> {
+    let pace = Pace::new(arguments.rate, arguments.clients)?;
     let mut held = Vec::new();
     for subject in subjects {
         let mut clients = Vec::new();
@@ -111,7 +112,7 @@ async fn measure(arguments: &Arguments, pace: Pace, subjects: &[Subject]) -> any
             *clients = open_loop(back, arguments.due, pace, &mut gathered.open).await?;
         }
     }
-    Ok(held.into_iter().map(|(_, _, gathered)| gathered).collect())
+    Ok(held.iter().flat_map(|(subject, _, gathered)| figures(&subject.name, gathered)).collect())
 }
 
 async fn flat_out(clients: Vec<Client>, requests: u32) -> anyhow::Result<Vec<Client>> {

@@ -56,15 +56,25 @@ pub(crate) fn run(arguments: &Arguments, bound: Duration) -> anyhow::Result<Repo
     ));
     crate::bounded(bound, async {
         origin.serve(&Arc::new(Watch::default()))?;
-        for subject in &subjects {
-            let figures = measure(arguments, subject).await;
-            report.figures(figures.map_err(|fault| Bench::explain(started.as_ref(), fault))?);
-        }
+        let figures = measure(arguments, &subjects).await;
+        report.figures(figures.map_err(|fault| Bench::explain(started.as_ref(), fault))?);
         Ok(report)
     })
 }
 
-async fn measure(arguments: &Arguments, subject: &Subject) -> anyhow::Result<Vec<Figure>> {
+/// The figures of all subjects, one after the other.
+///
+/// # Errors
+/// What did not work.
+pub(crate) async fn measure(arguments: &Arguments, subjects: &[Subject]) -> anyhow::Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for subject in subjects {
+        figures.extend(hold(arguments, subject).await?);
+    }
+    Ok(figures)
+}
+
+async fn hold(arguments: &Arguments, subject: &Subject) -> anyhow::Result<Vec<Figure>> {
     let pid = subject.pid()?;
     let count = usize::try_from(arguments.tunnels)?;
     let bytes = usize::try_from(arguments.bytes)?;

@@ -68,7 +68,6 @@ struct Gathered {
 /// What did not work.
 pub(crate) fn run(arguments: &Arguments, bound: Duration) -> anyhow::Result<Report> {
     let mut report = Report::of("latency");
-    let pace = Pace::new(arguments.rate, arguments.tunnels)?;
     let Bench { subjects, origin, started } = arguments.aim.bench(Placement::Apart, &mut report)?;
     let subjects = arguments.carriage.beside(subjects);
     arguments.carriage.said().into_iter().for_each(|line| report.method(line));
@@ -79,11 +78,8 @@ pub(crate) fn run(arguments: &Arguments, bound: Duration) -> anyhow::Result<Repo
     ));
     crate::bounded(bound, async {
         origin.serve(&Arc::new(Watch::default()))?;
-        let measured = measure(arguments, pace, &subjects).await;
-        let measured = measured.map_err(|fault| Bench::explain(started.as_ref(), fault))?;
-        for (subject, gathered) in subjects.iter().zip(measured) {
-            report.figures(figures(&subject.name, &gathered));
-        }
+        let figures = measure(arguments, &subjects).await;
+        report.figures(figures.map_err(|fault| Bench::explain(started.as_ref(), fault))?);
         Ok(report)
     })
 }
@@ -98,7 +94,12 @@ fn figures(subject: &str, gathered: &Gathered) -> Vec<Figure> {
     flat_out.into_iter().flatten().chain(open).chain(late).collect()
 }
 
-async fn measure(arguments: &Arguments, pace: Pace, subjects: &[Subject]) -> anyhow::Result<Vec<Gathered>> {
+/// The figures of all subjects, measured in turns.
+///
+/// # Errors
+/// What did not work; also a pace that cannot be kept.
+pub(crate) async fn measure(arguments: &Arguments, subjects: &[Subject]) -> anyhow::Result<Vec<Figure>> {
+    let pace = Pace::new(arguments.rate, arguments.tunnels)?;
     let size = usize::try_from(arguments.bytes)?;
     let mut held = Vec::new();
     for subject in subjects {
@@ -121,7 +122,7 @@ async fn measure(arguments: &Arguments, pace: Pace, subjects: &[Subject]) -> any
             *tunnels = open_loop(back, size, arguments.messages, pace, gathered).await?;
         }
     }
-    Ok(held.into_iter().map(|(_, _, gathered)| gathered).collect())
+    Ok(held.iter().flat_map(|(subject, _, gathered)| figures(&subject.name, gathered)).collect())
 }
 
 impl Gathered {

@@ -85,7 +85,11 @@ pub(crate) fn run(arguments: &Arguments, bound: Duration) -> anyhow::Result<Repo
     })
 }
 
-async fn measure(arguments: &Arguments, subjects: &[Subject]) -> anyhow::Result<Vec<Figure>> {
+/// The figures of all subjects, measured in turns.
+///
+/// # Errors
+/// What did not work.
+pub(crate) async fn measure(arguments: &Arguments, subjects: &[Subject]) -> anyhow::Result<Vec<Figure>> {
     let mut gathered: Vec<[Gathered; 2]> = subjects.iter().map(|_| Default::default()).collect();
     for number in 0..=arguments.rounds {
         progress(format_args!("round {number}"));
