@@ -222,11 +222,16 @@ impl Writer {
     }
 
     async fn catch_up(&mut self) {
-        if let Err(fault) = self.follow().await {
-            self.inner.set_trouble(Some(fault.to_string()));
-            self.uncertain = true;
-            // `grown` returns at once while the log has grown; a log that cannot be followed is not asked for without end.
-            tokio::time::sleep(AGAIN).await;
+        match self.follow().await {
+            Ok(()) if self.owed.is_empty() => self.inner.set_trouble(None),
+            // It can be read again, but whether it can be written, only the next try shows.
+            Ok(()) => {}
+            Err(fault) => {
+                self.inner.set_trouble(Some(fault.to_string()));
+                self.uncertain = true;
+                // `grown` returns at once while the log has grown; a log that cannot be followed is not asked for without end.
+                tokio::time::sleep(AGAIN).await;
+            }
         }
     }
 
@@ -247,7 +252,6 @@ impl Writer {
             self.tell_of_growth();
         }
         self.uncertain = false;
-        self.inner.set_trouble(None);
         Ok(())
     }
 
