@@ -4,8 +4,10 @@ mod capture;
 mod dns;
 mod http;
 mod tls;
+mod unanswering;
 
 pub use capture::{Behaviour, Capture, Incoming};
 pub use dns::{DnsOrigin, Reply};
 pub use http::{HttpOrigin, Received};
 pub use tls::{TlsOrigin, tunnelled};
+pub use unanswering::Unanswering;

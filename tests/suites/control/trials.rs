@@ -156,6 +156,7 @@ impl Round<'_> {
         }
         drop(ready);
         within(PATIENCE * 2, "every session is in its state", all_ready.recv()).await;
+        places.dialled().await;
         tell.send(Moment::During).expect("the sessions wait for it");
         tokio::time::sleep(Duration::from_micros(dice.below(5_000))).await;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lab::wait::{PATIENCE, eventually};
-use lab::{Behaviour, Capture, Draft, End, Lab, Over};
+use lab::{Behaviour, Capture, Draft, End, Lab, Over, Unanswering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 async fn setup(change: impl FnOnce(&mut lab::settings::Settings)) -> (Capture, Lab) {
@@ -134,28 +134,12 @@ async fn an_origin_that_does_not_answer_the_dial_is_given_up() {
         settings.set("destinations.internal", vec!["127.0.0.0/8"]);
     })
     .await;
-    let (address, _held) = unanswering();
-    let draft = Draft::of("device-1").raw(&format!("origin.test:{}", address.port()));
+    let nowhere = Unanswering::start();
+    let draft = Draft::of("device-1").raw(&nowhere.destination());
     lab.push(&draft).await;
-    let refused = lab.device("device-1").refusal(&format!("origin.test:{}", address.port())).await;
+    let refused = lab.device("device-1").refusal(&nowhere.destination()).await;
     assert_eq!((refused.status, refused.reason().as_str()), (504, "connection_timeout"));
     assert_eq!(refused.proxy_error(), Some("connection_timeout"));
-}
-
-fn unanswering() -> (std::net::SocketAddr, Vec<socket2::Socket>) {
-    use socket2::{Domain, SockAddr, Socket, Type};
-    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    listener.bind(&SockAddr::from(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))).expect("a port");
-    listener.listen(0).expect("a short queue");
-    let address = listener.local_addr().expect("bound").as_socket().expect("an address");
-    let mut held = vec![listener];
-    for _ in 0..4 {
-        let filler = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-        filler.set_nonblocking(true).expect("non-blocking");
-        let _ = filler.connect(&SockAddr::from(address));
-        held.push(filler);
-    }
-    (address, held)
 }
 
 #[tokio::test]

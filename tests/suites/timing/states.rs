@@ -5,7 +5,7 @@ use std::time::Duration;
 use lab::hello::client_hello;
 use lab::origin::Reply;
 use lab::wait::{PATIENCE, eventually, never_for};
-use lab::{Behaviour, Capture, Device, DnsOrigin, Draft, End, HttpOrigin, Lab, Over};
+use lab::{Behaviour, Capture, Device, DnsOrigin, Draft, End, HttpOrigin, Lab, Over, Unanswering};
 use policy_sync::Target;
 use serde_json::json;
 
@@ -123,8 +123,8 @@ async fn a_session_that_waits_for_dns_never_dials() {
 #[tokio::test]
 async fn a_session_that_is_dialling_never_opens() {
     let origin = Capture::start(Behaviour::Echo).await;
-    let (full, _held) = unanswering_listener();
-    let destination = format!("origin.test:{}", full.port());
+    let nowhere = Unanswering::start();
+    let destination = nowhere.destination();
     let lab = lab_for(&[raw(&destination), raw(&origin.destination())], None).await;
     let device = lab.device("device-1");
     let dialling =
@@ -138,23 +138,6 @@ async fn a_session_that_is_dialling_never_opens() {
     revoke(&lab, &origin).await;
     let outcome = lab::promptly("the dial is abandoned", dialling).await.expect("no panic");
     assert!(!matches!(outcome, Ok(Ok(()))));
-}
-
-/// A listener whose queue is full: connections to it are neither accepted nor refused.
-fn unanswering_listener() -> (std::net::SocketAddr, Vec<socket2::Socket>) {
-    use socket2::{Domain, SockAddr, Socket, Type};
-    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    listener.bind(&SockAddr::from(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))).expect("a port");
-    listener.listen(0).expect("a short queue");
-    let address = listener.local_addr().expect("bound").as_socket().expect("an address");
-    let mut held = vec![listener];
-    for _ in 0..4 {
-        let filler = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-        filler.set_nonblocking(true).expect("non-blocking");
-        let _ = filler.connect(&SockAddr::from(address));
-        held.push(filler);
-    }
-    (address, held)
 }
 
 #[tokio::test]

@@ -1,10 +1,11 @@
 //! Where the sessions of a round lead, and what arrived there.
 
-use std::net::SocketAddr;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use lab::{Behaviour, Capture, Draft, HttpOrigin};
+use lab::wait::{PATIENCE, eventually};
+use lab::{Behaviour, Capture, Draft, HttpOrigin, Unanswering};
 use serde_json::json;
-use socket2::{Domain, SockAddr, Socket, Type};
 
 /// What every session writes once it knows that the revocation was answered. No origin may ever see it.
 pub(crate) const AFTER: &[u8] = b"@@BEHIND-THE-ANSWER@@";
@@ -21,13 +22,13 @@ pub(crate) struct Places {
     pub(crate) silent_http: Capture,
     pub(crate) websocket: HttpOrigin,
     /// Neither accepts nor refuses.
-    pub(crate) full: SocketAddr,
-    _held: Vec<Socket>,
+    nowhere: Unanswering,
+    /// How many dials to nowhere were asked for.
+    dials: AtomicUsize,
 }
 
 impl Places {
     pub(crate) async fn open() -> Self {
-        let (full, held) = unanswering();
         Self {
             echo: Capture::start(Behaviour::Echo).await,
             sink: Capture::start(Behaviour::Sink).await,
@@ -37,8 +38,8 @@ impl Places {
             tls: Capture::start(Behaviour::Sink).await,
             silent_http: Capture::start(Behaviour::Sink).await,
             websocket: HttpOrigin::start().await,
-            full,
-            _held: held,
+            nowhere: Unanswering::start(),
+            dials: AtomicUsize::default(),
         }
     }
 
@@ -48,7 +49,23 @@ impl Places {
 
     /// The port of nowhere.
     pub(crate) fn nowhere(&self) -> String {
-        format!("origin.test:{}", self.full.port())
+        self.nowhere.destination()
+    }
+
+    /// One more dial to nowhere is asked for.
+    pub(crate) fn expect_dial(&self) {
+        self.dials.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Waits until every dial to nowhere that was asked for has begun.
+    pub(crate) async fn dialled(&self) {
+        let (expected, mut begun) = (self.dials.load(Ordering::SeqCst), HashSet::new());
+        eventually(PATIENCE, "every dial to nowhere begins", async || {
+            // One that gives up meanwhile has begun all the same.
+            begun.extend(self.nowhere.dials());
+            (begun.len() >= expected).then_some(())
+        })
+        .await;
     }
 
     /// Adds all of them to a manifest.
@@ -87,20 +104,4 @@ impl Places {
         let tunnels = [&self.echo, &self.sink, &self.hold, &self.finished, &self.deaf, &self.tls];
         tunnels.into_iter().map(|place| (place.address().port(), place.total()))
     }
-}
-
-/// A listener whose queue is full.
-fn unanswering() -> (SocketAddr, Vec<Socket>) {
-    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    listener.bind(&SockAddr::from(SocketAddr::from(([127, 0, 0, 1], 0)))).expect("a port");
-    listener.listen(0).expect("a short queue");
-    let address = listener.local_addr().expect("bound").as_socket().expect("an address");
-    let mut held = vec![listener];
-    for _ in 0..4 {
-        let filler = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-        filler.set_nonblocking(true).expect("non-blocking");
-        let _ = filler.connect(&SockAddr::from(address));
-        held.push(filler);
-    }
-    (address, held)
 }

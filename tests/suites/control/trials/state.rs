@@ -190,7 +190,7 @@ impl Trial {
         let (device, over, destination) = (self.device.clone(), self.over, self.places.nowhere());
         let asking =
             tokio::spawn(async move { device.connect_over(over, &destination).await.map(|o| o.map(drop)) });
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        self.places.expect_dial();
         Self::wait(&mut self.moment, self.ready).await;
         let outcome = asking.await.expect("no panic");
         assert!(!matches!(outcome, Ok(Ok(()))), "nobody could have answered");
