@@ -41,14 +41,20 @@ impl Sweep {
     }
 
     fn watch_feed(&mut self, gateway: &Gateway, settings: &GatewaySettings) {
-        let age = gateway.policy_age();
+        // A feed that was never heard of is older than anything, and has no age to tell.
+        let heard = gateway.feed.age();
+        let age = heard.unwrap_or(Duration::MAX);
         gateway.metrics.policy_age.set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
         let stale = age > settings.policy.max_staleness;
         if stale != self.stale {
             self.stale = stale;
             let event_type = if stale { EventType::PolicyStale } else { EventType::PolicyFresh };
-            tracing::warn!(stale, age_seconds = age.as_secs(), "policy feed");
-            gateway.recorder.record(Event::new(event_type).duration(age));
+            tracing::warn!(stale, age_seconds = heard.map(|age| age.as_secs()), "policy feed");
+            let event = Event::new(event_type);
+            gateway.recorder.record(match heard {
+                Some(age) => event.duration(age),
+                None => event,
+            });
         }
     }
 
@@ -136,6 +142,29 @@ mod tests {
         sweep.run(&gateway);
         assert_eq!((gateway.unavailable(), next.session().cut()), (None, None));
         assert_eq!(tunnel.session().cut(), Some(Reason::PolicyStale), "what was cut stays cut");
+    }
+
+    #[test]
+    fn a_feed_that_was_never_heard_of_is_stale_without_an_age() {
+        let directory = tempfile::tempdir().unwrap();
+        let gateway = gateway(directory.path());
+        let told = || {
+            gateway.recorder.flush(Duration::from_secs(10)).unwrap();
+            let lines = std::fs::read_to_string(directory.path().join("events.jsonl")).unwrap();
+            let last: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+            (last["event_type"].as_str().unwrap().to_owned(), last["duration_ms"].clone())
+        };
+        let mut sweep = Sweep::default();
+        sweep.run(&gateway);
+        assert_eq!(told(), ("system.policy_stale".to_owned(), serde_json::Value::Null));
+        gateway.feed.stamp_fresh();
+        sweep.run(&gateway);
+        assert_eq!(told().0, "system.policy_fresh");
+        gateway.feed.set_age(MAX_STALENESS * 2);
+        sweep.run(&gateway);
+        let (event, age) = told();
+        assert_eq!(event, "system.policy_stale");
+        assert!(age.as_f64().unwrap() >= 120_000.0, "{age}");
     }
 
     #[test]
