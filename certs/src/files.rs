@@ -1,42 +1,11 @@
-//! Files that survive a crash: written whole or not at all, private where they must be.
+//! Files that grow by a line at a time, and a lock beside them.
 //!
-//! Relies on a POSIX file system (rename is atomic, a directory can be synced). Never follows up a failed write
-//! with a half-written file under the final name, and never widens the mode of a private file.
+//! Never continues a line that a crash tore, and never reads one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-
-/// Who may read a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Privacy {
-    /// Mode 0600: keys.
-    Private,
-    /// Mode 0644: certificates, CRLs.
-    Public,
-}
-
-impl Privacy {
-    fn mode(self) -> u32 {
-        match self {
-            Self::Private => 0o600,
-            Self::Public => 0o644,
-        }
-    }
-}
-
-/// Writes `bytes` under a temporary name, syncs, renames, and syncs the directory.
-pub(crate) fn replace(path: &Path, bytes: &[u8], privacy: Privacy) -> io::Result<()> {
-    let temporary = beside(path);
-    let written = write_new(&temporary, bytes, privacy).and_then(|()| fs::rename(&temporary, path));
-    if let Err(fault) = written {
-        // Best effort: the temporary name holds nothing that anybody reads.
-        drop(fs::remove_file(&temporary));
-        return Err(fault);
-    }
-    sync_directory(path)
-}
+use std::path::Path;
 
 /// Appends one line and syncs it. A line torn by an earlier crash was never reported as written: it is cut off.
 pub(crate) fn append_line(path: &Path, line: &str) -> io::Result<()> {
@@ -63,27 +32,6 @@ pub(crate) fn lock(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-fn write_new(path: &Path, bytes: &[u8], privacy: Privacy) -> io::Result<()> {
-    let mut file = OpenOptions::new().create_new(true).write(true).mode(privacy.mode()).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// A name in the same directory that no other process and no other call uses.
-fn beside(path: &Path) -> PathBuf {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.{number}.new", std::process::id()));
-    path.with_file_name(name)
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-}
-
 fn cut_torn_line(file: &mut File) -> io::Result<()> {
     let length = file.seek(SeekFrom::End(0))?;
     if length == 0 {
@@ -105,19 +53,6 @@ fn cut_torn_line(file: &mut File) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
-
-    #[test]
-    fn a_replaced_file_keeps_its_mode_and_leaves_nothing_behind() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("key");
-        for round in [b"one".as_slice(), b"two"] {
-            replace(&path, round, Privacy::Private).unwrap();
-            assert_eq!(fs::read(&path).unwrap(), round);
-        }
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
 
     #[test]
     fn a_torn_line_is_neither_read_nor_continued() {

@@ -25,6 +25,8 @@ mod reading;
 
 pub mod settings;
 
+pub mod files;
+
 #[cfg(test)]
 mod testing;
 

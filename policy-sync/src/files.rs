@@ -1,44 +1,13 @@
-//! Files that are written whole or not at all, and read with a bound.
+//! Files that are read with a bound, and one version of them told from another.
 //!
-//! Relies on a POSIX file system: renaming replaces atomically, and a directory can be synced.
+//! Relies on a POSIX file system. It never waits for a pipe, and never reads more than it is asked for.
 
 pub(crate) mod reserve;
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// Writes a file under a name that nobody reads, then renames it. With `durable` it has reached the disk on return.
-pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32, durable: bool) -> io::Result<()> {
-    let temporary = beside(path);
-    let written = write_new(&temporary, bytes, mode, durable).and_then(|()| fs::rename(&temporary, path));
-    if let Err(fault) = written {
-        // Best effort: nobody reads what is left under the temporary name.
-        drop(fs::remove_file(&temporary));
-        return Err(fault);
-    }
-    if durable { sync_directory_of(path) } else { Ok(()) }
-}
-
-fn write_new(path: &Path, bytes: &[u8], mode: u32, durable: bool) -> io::Result<()> {
-    let mut file = OpenOptions::new().create_new(true).write(true).mode(mode).open(path)?;
-    file.write_all(bytes)?;
-    if durable { file.sync_all() } else { Ok(()) }
-}
-
-/// A hidden name in the same directory that no other call uses.
-fn beside(path: &Path) -> PathBuf {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    path.with_file_name(format!(".new-{}-{number}", std::process::id()))
-}
-
-fn sync_directory_of(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-}
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 /// What tells one version of a file from another without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

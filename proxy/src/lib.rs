@@ -50,7 +50,6 @@ pub mod admin;
 pub mod assemble;
 pub mod clock;
 pub mod control;
-pub mod files;
 pub mod gateway;
 pub mod life;
 pub mod listening;

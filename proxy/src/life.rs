@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use audit::{Event, EventType};
+use config::files::{Reach, Readers, replace};
 use config::{GatewaySettings, Reason};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::assemble::{assemble, pac_tls};
-use crate::files::write_atomically;
 use crate::gateway::Gateway;
 use crate::listening::bind;
 use crate::notify::notify;
@@ -199,7 +199,8 @@ fn session_runtime(gateway: &Gateway) -> anyhow::Result<Runtime> {
 fn announce_in_file(gateway: &Gateway, addresses: &Addresses) -> anyhow::Result<()> {
     let path = gateway.settings.load().gateway.state_dir.join("addresses.json");
     let text = serde_json::to_string_pretty(addresses)?;
-    write_atomically(&path, text.as_bytes()).with_context(|| format!("{}", path.display()))
+    replace(&path, text.as_bytes(), Readers::Everybody, Reach::Disk)
+        .with_context(|| format!("{}", path.display()))
 }
 
 /// The sockets, bound before anything else: a port that is taken is the first thing to be said.

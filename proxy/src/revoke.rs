@@ -10,11 +10,11 @@ use std::time::Instant;
 use audit::{Event, EventType};
 use certs::{Document, Refusal, Trust};
 use config::Reason;
+use config::files::{Reach, Readers, replace};
 use policy_sync::{Change, Enforcer, Grant, Receipt, Snapshot, Touched};
 
 use crate::assemble::crl_marks_path;
 use crate::authorize::reason_of;
-use crate::files::write_atomically;
 use crate::gateway::Gateway;
 use crate::registry::{Authority, Registry, Session, Subject, Tripped};
 use crate::session::budget_subject;
@@ -79,7 +79,9 @@ pub fn take_crls(gateway: &Gateway, documents: &[Document]) {
 /// Keeps the highest CRL numbers for the next start, so that an older CRL is not believed then.
 pub fn remember_crl_numbers(gateway: &Gateway, trust: &Trust) {
     let path = crl_marks_path(&gateway.settings.load().gateway.state_dir);
-    if let Err(error) = write_atomically(&path, trust.high_water().to_text().as_bytes()) {
+    if let Err(error) =
+        replace(&path, trust.high_water().to_text().as_bytes(), Readers::Everybody, Reach::Disk)
+    {
         tracing::error!(%error, path = %path.display(), "crl numbers not kept: after a restart an older crl would be believed");
     }
 }

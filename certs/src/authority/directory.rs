@@ -6,12 +6,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use config::files::{Reach, Readers, replace};
 use rcgen::KeyPair;
 use rustls_pki_types::CertificateDer;
 
 use super::fault::AuthorityFault;
 use super::issued;
-use crate::files::{self, Privacy};
+use crate::files;
 use crate::identity::TrustDomain;
 
 /// Writes a new authority's files; the certificate comes last, and with it the directory counts as one.
@@ -31,14 +32,14 @@ pub(super) fn found(
     let domain = format!("{domain}\n");
     let key = key.serialize_pem();
     let parts = [
-        ("trust-domain", domain.as_str(), Privacy::Public),
-        ("ca.key", key.as_str(), Privacy::Private),
-        ("chain.pem", chain, Privacy::Public),
-        ("ca.pem", certificate, Privacy::Public),
+        ("trust-domain", domain.as_str(), Readers::Everybody),
+        ("ca.key", key.as_str(), Readers::Owner),
+        ("chain.pem", chain, Readers::Everybody),
+        ("ca.pem", certificate, Readers::Everybody),
     ];
     for (name, text, privacy) in parts {
         let path = dir.join(name);
-        files::replace(&path, text.as_bytes(), privacy)
+        replace(&path, text.as_bytes(), privacy, Reach::Disk)
             .map_err(|fault| AuthorityFault::file(&path, fault))?;
     }
     Ok(())

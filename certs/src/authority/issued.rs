@@ -3,12 +3,12 @@
 use std::fmt;
 use std::path::Path;
 
+use config::files::{Reach, Readers, replace};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::fault::AuthorityFault;
 use crate::certificate::sha256;
-use crate::files::{self, Privacy};
 
 /// A certificate, what its holder presents after it, and its key.
 pub struct Issued {
@@ -76,10 +76,10 @@ impl Issued {
     /// A file that cannot be written.
     pub fn write(&self, chain_path: &Path, key_path: &Path) -> Result<(), AuthorityFault> {
         if let Some(key) = &self.key_pem {
-            files::replace(key_path, key.as_bytes(), Privacy::Private)
+            replace(key_path, key.as_bytes(), Readers::Owner, Reach::Disk)
                 .map_err(|fault| AuthorityFault::file(key_path, fault))?;
         }
-        files::replace(chain_path, self.chain_pem().as_bytes(), Privacy::Public)
+        replace(chain_path, self.chain_pem().as_bytes(), Readers::Everybody, Reach::Disk)
             .map_err(|fault| AuthorityFault::file(chain_path, fault))
     }
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use certs::Document;
+use config::files::{Reach, Readers, replace};
 use jiff::Timestamp;
 
 use crate::envelope::LARGEST_ENVELOPE;
@@ -39,9 +40,9 @@ impl Kept {
     }
 
     /// Keeps the envelope of a live manifest.
-    pub(crate) fn keep_manifest(&self, digest: &[u8; 32], envelope: &[u8], durable: bool) -> io::Result<()> {
+    pub(crate) fn keep_manifest(&self, digest: &[u8; 32], envelope: &[u8], reach: Reach) -> io::Result<()> {
         let path = self.manifest(digest);
-        if path.exists() { Ok(()) } else { files::replace(&path, envelope, 0o600, durable) }
+        if path.exists() { Ok(()) } else { replace(&path, envelope, Readers::Owner, reach) }
     }
 
     /// Drops the envelope of a manifest that is no longer live.
@@ -77,7 +78,7 @@ impl Kept {
     pub(crate) fn keep_crl(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let path = self.directory.join("crls").join(name);
         let same = || files::read(&path, LARGEST_CRL).is_ok_and(|(kept, _)| kept == bytes);
-        if is_whole(bytes) && !same() { files::replace(&path, bytes, 0o600, true) } else { Ok(()) }
+        if is_whole(bytes) && !same() { replace(&path, bytes, Readers::Owner, Reach::Disk) } else { Ok(()) }
     }
 
     /// Every CRL that is kept.
@@ -91,7 +92,7 @@ impl Kept {
 
     /// Keeps an envelope that is not admitted for now.
     pub(crate) fn park(&self, digest: &[u8; 32], envelope: &[u8]) -> io::Result<()> {
-        files::replace(&self.parked_file(digest), envelope, 0o600, true)
+        replace(&self.parked_file(digest), envelope, Readers::Owner, Reach::Disk)
     }
 
     /// Drops an envelope that was parked.
@@ -113,7 +114,7 @@ impl Kept {
 
     /// Keeps a chunk of a snapshot.
     pub(crate) fn keep_chunk(&self, digest: &[u8; 32], chunk: &[u8]) -> io::Result<()> {
-        files::replace(&self.chunk_file(digest), chunk, 0o600, false)
+        replace(&self.chunk_file(digest), chunk, Readers::Owner, Reach::Processes)
     }
 
     /// A chunk of a snapshot, if it is kept. Whoever reads it compares its digest.
@@ -142,7 +143,8 @@ impl Kept {
             return Ok(());
         }
         self.fresh_written = Some(Instant::now());
-        files::replace(&self.directory.join("fresh"), at.to_string().as_bytes(), 0o600, false)
+        let path = self.directory.join("fresh");
+        replace(&path, at.to_string().as_bytes(), Readers::Owner, Reach::Processes)
     }
 
     /// When the source was last heard of, as far as was written down.

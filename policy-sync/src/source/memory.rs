@@ -6,6 +6,7 @@
 use std::io;
 
 use bytes::Bytes;
+use config::files::Reach;
 use jiff::Timestamp;
 
 use crate::journal::{Entry, Journal};
@@ -118,15 +119,15 @@ impl Memory {
         let mut due = std::mem::take(&mut self.owed);
         due.extend(files);
         let kept = due.iter().filter(|work| matches!(work, FileWork::Keep { .. })).count();
-        let one_by_one = kept <= SYNCED_BATCH;
+        let reach = if kept <= SYNCED_BATCH { Reach::Disk } else { Reach::Processes };
         for work in due {
             let leaves = match work {
-                FileWork::Keep { .. } if !one_by_one => Unsynced::Everything,
+                FileWork::Keep { .. } if reach == Reach::Processes => Unsynced::Everything,
                 FileWork::Drop { .. } | FileWork::Unpark { .. } => Unsynced::Dropped,
                 _ => Unsynced::Nothing,
             };
             self.unsynced = self.unsynced.max(leaves);
-            if let Err(fault) = self.perform(&work, one_by_one) {
+            if let Err(fault) = self.perform(&work, reach) {
                 tracing::error!(%fault, "the last good policy on disk is not up to date");
                 self.owed.push(work);
             }
@@ -148,9 +149,9 @@ impl Memory {
         self.owed.is_empty() && self.unsynced == Unsynced::Nothing
     }
 
-    fn perform(&self, work: &FileWork, durable: bool) -> io::Result<()> {
+    fn perform(&self, work: &FileWork, reach: Reach) -> io::Result<()> {
         match work {
-            FileWork::Keep { digest, envelope } => self.kept.keep_manifest(digest, envelope, durable),
+            FileWork::Keep { digest, envelope } => self.kept.keep_manifest(digest, envelope, reach),
             FileWork::Drop { digest } => self.kept.drop_manifest(digest),
             FileWork::Park { digest, envelope } => self.kept.park(digest, envelope),
             FileWork::Unpark { digest } => self.kept.unpark(digest),

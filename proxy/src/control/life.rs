@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use audit::{Event, EventType};
+use config::files::{Reach, Readers, replace};
 use config::settings::ControlSettings;
 use policy_sync::control::ops;
 use policy_sync::control::serve::{Bounds, serve_https};
@@ -23,7 +24,6 @@ use tokio::task::JoinHandle;
 use super::assemble::Control;
 use super::reload::reload;
 use super::store::Opened;
-use crate::files::write_atomically;
 use crate::listening::bind;
 use crate::notify::notify;
 
@@ -113,7 +113,8 @@ pub fn run_control_until(
     }
     let text = serde_json::to_string_pretty(&addresses)?;
     let told = state.join("addresses.json");
-    write_atomically(&told, text.as_bytes()).with_context(|| format!("{}", told.display()))?;
+    replace(&told, text.as_bytes(), Readers::Everybody, Reach::Disk)
+        .with_context(|| format!("{}", told.display()))?;
     tracing::info!(api = %addresses.api, gateways = ?addresses.gateways, ops = %addresses.ops, "listening");
     control.recorder.record(Event::new(EventType::Started));
     announce(&addresses);

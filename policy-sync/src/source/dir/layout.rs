@@ -5,10 +5,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use config::files::{Reach, Readers, replace};
 use sha2::{Digest as _, Sha256};
 
 use crate::envelope::{Envelope, LARGEST_ENVELOPE};
-use crate::files;
 use crate::revocations::StatementId;
 use crate::signed::SignedManifest;
 use crate::source::intake::Kind;
@@ -91,7 +91,7 @@ fn write(directory: &Path, kind: Kind, name: &str, bytes: &[u8]) -> io::Result<P
     let folder = directory.join(kind.folder());
     fs::create_dir_all(&folder)?;
     let path = folder.join(name);
-    files::replace(&path, bytes, 0o644, true)?;
+    replace(&path, bytes, Readers::Everybody, Reach::Disk)?;
     Ok(path)
 }
 
