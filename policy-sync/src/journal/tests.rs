@@ -102,6 +102,79 @@ fn rewriting_keeps_what_is_given_and_goes_on_from_there() {
     assert_eq!(open(directory.path()).unwrap().1, [Entry::Revision(7), Entry::Revision(8)]);
 }
 
+/// One more revocation, and a position, again and again, until the journal has been made short.
+fn grown(journal: &mut Journal) -> usize {
+    let begun = std::time::Instant::now();
+    let (mut rounds, mut longest) = (0, 0);
+    while journal.len() >= longest {
+        longest = journal.len();
+        let position = Position { epoch: 1, sequence: rounds, digest: [1; 32] };
+        let target = Target::Device(device(&format!("d-{}", rounds % 50)));
+        let said = [Entry::from(&revocation(target)), Entry::Position(Some(position))];
+        journal.append(said.into_iter().skip(usize::from(rounds >= 50))).unwrap();
+        rounds += 1;
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{} lines", journal.len());
+    }
+    usize::try_from(rounds).unwrap()
+}
+
+/// What the journal comes to, in an order of its own.
+fn comes_to(directory: &Path) -> (Vec<String>, usize) {
+    let mut gist = Gist::new(crate::snapshot::PolicyBounds::default());
+    let journal = Journal::open(directory, |entry| gist.take(entry)).unwrap();
+    let mut lines: Vec<_> = gist.entries(i64::MIN).map(|entry| format!("{entry:?}")).collect();
+    lines.sort_unstable();
+    (lines, journal.len())
+}
+
+#[test]
+fn a_journal_is_made_short_while_it_grows_and_comes_to_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut journal, _) = open(directory.path()).unwrap();
+    journal.append(entries()).unwrap();
+    let rounds = grown(&mut journal);
+    assert!(journal.len() < rounds, "{} lines after {rounds} rounds", journal.len());
+    journal.append([Entry::Revision(9)]).unwrap();
+    let length = journal.len();
+    drop(journal);
+    let (lines, counted) = comes_to(directory.path());
+    assert_eq!(counted, length, "the lines are counted through it");
+    // The statements and marks of `entries`, fifty devices, a revision and a position.
+    let last = Position { epoch: 1, sequence: u64::try_from(rounds - 1).unwrap(), digest: [1; 32] };
+    assert!(lines.contains(&format!("{:?}", Entry::Position(Some(last)))), "{lines:?}");
+    assert!(lines.contains(&format!("{:?}", Entry::Revision(9))));
+    assert_eq!(lines.iter().filter(|line| line.contains("d-")).count(), 50);
+    let left = fs::read_dir(directory.path()).unwrap().count();
+    assert_eq!(left, 2, "the journal and its lock");
+}
+
+#[test]
+fn a_crash_in_the_middle_of_making_it_short_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut journal, _) = open(directory.path()).unwrap();
+    journal.append(entries()).unwrap();
+    drop(journal);
+    let before = comes_to(directory.path()).0;
+    let beside = compaction::beside(&directory.path().join("journal.jsonl"));
+    for left in ["", "{\"revision\":1}\n{\"revi", "{\"revision\":1}\n"] {
+        fs::write(&beside, left).unwrap();
+        assert_eq!(comes_to(directory.path()).0, before);
+        assert!(!beside.exists());
+    }
+}
+
+#[test]
+fn a_journal_that_is_closed_while_it_is_made_short_is_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut journal, _) = open(directory.path()).unwrap();
+    journal.append((0..5_000).map(Entry::Revision)).unwrap();
+    journal.append(entries()).unwrap();
+    drop(journal);
+    let (lines, _) = comes_to(directory.path());
+    assert!(lines.contains(&format!("{:?}", Entry::Revision(u64::MAX))));
+    assert!(!compaction::beside(&directory.path().join("journal.jsonl")).exists());
+}
+
 #[test]
 fn the_journal_is_for_its_owner_alone_and_for_one_process() {
     use std::os::unix::fs::PermissionsExt as _;

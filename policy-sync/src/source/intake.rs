@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use crate::assembly::{Admission, Assembly, NotAdmitted};
 use crate::envelope::Envelope;
 use crate::feed::{Feed, Receipt};
-use crate::journal::{Entry, Journal};
+use crate::journal::{Entry, Gist, Journal, entries};
 use crate::keys::KeyRing;
 use crate::log::Position;
 use crate::metrics::PolicyMetrics;
@@ -33,8 +33,6 @@ pub(crate) use outcome::{Admitted, Held, Kind, Refused};
 
 /// How many revisions are set aside in the journal at a time, so that publishing need not wait for it.
 const REVISIONS_AHEAD: u64 = 1000;
-/// A journal with more lines than this beside what is needed is rewritten at start.
-const JOURNAL_SLACK: usize = 1000;
 /// Marks of manifest ids younger than this are kept, in seconds, or longer if manifests may live longer.
 const MARKS_KEPT: i64 = 90 * 24 * 60 * 60;
 /// Whose word counts, and for what.
@@ -85,16 +83,10 @@ impl Intake {
         recorder: Recorder,
         metrics: PolicyMetrics,
     ) -> Result<(Self, Memory), SourceFault> {
-        let mut assembly = Assembly::new(0, bounds);
-        let (mut revisions, mut position) = (0, None);
-        let mut journal = Journal::open(state, |entry| match entry {
-            Entry::Statement(statement) => drop(assembly.apply(&statement)),
-            Entry::IdMark(id, mark) => assembly.remember_id(id, mark),
-            Entry::AgentMark(agent, device, mark) => assembly.remember_agent(agent, device, mark),
-            Entry::Revision(revision) => revisions = revision,
-            Entry::Position(reached) => position = reached,
-        })?;
-        revisions = revisions.max(feed.current().revision);
+        let mut gist = Gist::new(bounds);
+        let mut journal = Journal::open(state, |entry| gist.take(entry))?;
+        let Gist { mut assembly, revisions, position } = gist;
+        let revisions = revisions.max(feed.current().revision);
         assembly.begin_at(revisions);
         let kept = Kept::open(state).map_err(SourceFault::State)?;
         let (authorities, batch) = (Arc::new(authorities), Batch::default());
@@ -333,22 +325,17 @@ impl Intake {
         }
     }
 
-    /// Rewrites the journal when most of it is outdated.
+    /// Rewrites the journal when most of it is outdated; while it goes on, it does that by itself.
     fn compact(&self, journal: &mut Journal) -> io::Result<()> {
         let longest_life =
             i64::try_from(self.assembly.working().bounds().max_ttl.as_secs()).unwrap_or(i64::MAX);
         let oldest = Timestamp::now().as_second().saturating_sub(longest_life.max(MARKS_KEPT));
         let revocations = self.assembly.working().revocations();
         let needed = revocations.len() + self.assembly.lifts().count() + self.assembly.marks(oldest).count();
-        if journal.len() <= 2 * needed + JOURNAL_SLACK {
+        if !journal.is_long_for(needed) {
             return Ok(());
         }
-        let lifted = self.assembly.lifts().map(|(id, target)| Entry::lifted(*id, target.clone()));
-        let in_force = revocations.iter().map(|revocation| Entry::from(revocation.as_ref()));
-        let marks = self.assembly.marks(oldest).map(Entry::from);
-        let last = [Entry::Revision(self.revisions), Entry::Position(self.position)];
-        let entries: Vec<_> = lifted.chain(in_force).chain(marks).chain(last).collect();
-        journal.rewrite(entries)
+        journal.rewrite(entries(&self.assembly, self.revisions, self.position, oldest))
     }
 }
 
