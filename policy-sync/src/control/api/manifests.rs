@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::Api;
 use super::body;
-use super::query::Parameters;
+use super::query::{NoParameters, Parameters};
 use super::refusal::{ErrorView, Refusal};
 use super::views::{
     Count, EnvelopeView, ManifestView, ManifestsView, ProposalView, ProposalsView, ProposedView, WrittenView,
@@ -45,10 +45,9 @@ const MOST_LISTED: u64 = 1000;
 pub(super) async fn put(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
-    uri: Uri,
+    _: NoParameters,
     request: Request,
 ) -> Result<Response, Refusal> {
-    Parameters::of(&uri)?.finish()?;
     let envelope = body::json(request, LARGEST_ENVELOPE).await?;
     Ok(answer(proposals::submit(&api.plane, envelope, &caller.owner).await?))
 }
@@ -70,11 +69,10 @@ pub(super) async fn put(
 pub(super) async fn approve(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
-    uri: Uri,
+    _: NoParameters,
     path: Path<String>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    Parameters::of(&uri)?.finish()?;
     let id = manifest_id(&path)?;
     let envelope = body::json(request, LARGEST_ENVELOPE).await?;
     Ok(answer(proposals::approve(&api.plane, &id, &envelope, &caller.owner).await?))
@@ -120,10 +118,9 @@ pub(super) async fn list(State(api): State<Arc<Api>>, uri: Uri) -> Result<Json<M
 )]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
-    uri: Uri,
+    _: NoParameters,
     path: Path<String>,
 ) -> Result<Json<ManifestView>, Refusal> {
-    Parameters::of(&uri)?.finish()?;
     let id = manifest_id(&path)?;
     let found = api.plane.with_state(|state| {
         let live = state.policy().manifest(&id)?.clone();
@@ -150,10 +147,9 @@ pub(super) async fn show(
 pub(super) async fn withdraw(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
-    uri: Uri,
+    _: NoParameters,
     path: Path<String>,
 ) -> Result<Response, Refusal> {
-    Parameters::of(&uri)?.finish()?;
     let id = manifest_id(&path)?;
     let taken_back = proposals::withdraw(&api.plane, &id).await?;
     let live = api.plane.with_state(|state| state.policy().manifest(&id).map(|live| live.digest));
@@ -172,8 +168,10 @@ pub(super) async fn withdraw(
     get, path = "/api/v1/proposals", tag = "manifests", operation_id = "list_proposals",
     responses((status = 200, description = "proposals", body = ProposalsView))
 )]
-pub(super) async fn proposals(State(api): State<Arc<Api>>, uri: Uri) -> Result<Json<ProposalsView>, Refusal> {
-    Parameters::of(&uri)?.finish()?;
+pub(super) async fn proposals(
+    State(api): State<Arc<Api>>,
+    _: NoParameters,
+) -> Result<Json<ProposalsView>, Refusal> {
     let all = proposals::list(&api.plane).await?;
     Ok(Json(ProposalsView { proposals: all.iter().filter_map(proposal).collect() }))
 }

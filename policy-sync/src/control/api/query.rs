@@ -1,9 +1,22 @@
 //! What does the query of a request say? Known names, each once, each in its form.
 
-use axum::extract::Query;
+use axum::extract::{FromRequestParts, Query};
 use http::Uri;
+use http::request::Parts;
 
 use super::refusal::Refusal;
+
+/// A request whose query says nothing.
+#[derive(Debug)]
+pub(super) struct NoParameters;
+
+impl<S: Sync> FromRequestParts<S> for NoParameters {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        Parameters::of(&parts.uri)?.finish().map(|()| Self)
+    }
+}
 
 /// The parameters that have not been asked for yet.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::Api;
 use super::body::{self, Fields};
-use super::query::Parameters;
+use super::query::{NoParameters, Parameters};
 use super::refusal::{ErrorView, Refusal};
 use super::targets;
 use super::views::{
@@ -144,10 +144,9 @@ pub(super) async fn list(State(api): State<Arc<Api>>, uri: Uri) -> Result<Json<R
 )]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
-    uri: Uri,
+    _: NoParameters,
     path: Path<String>,
 ) -> Result<Json<RevocationView>, Refusal> {
-    Parameters::of(&uri)?.finish()?;
     let sequence = sequence(&path)?;
     let note = api.plane.with_state(|state| state.revocation(sequence).cloned());
     note.map(|note| Json(view(sequence, &note))).ok_or(Refusal::Unknown)
@@ -169,11 +168,10 @@ pub(super) async fn show(
 pub(super) async fn lift(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
-    uri: Uri,
+    _: NoParameters,
     path: Path<String>,
     request: Request,
 ) -> Result<Json<WrittenView>, Refusal> {
-    Parameters::of(&uri)?.finish()?;
     let sequence = sequence(&path)?;
     let text = if body::is_absent(&request) { Bytes::new() } else { body::json(request, LARGEST).await? };
     let signed = if matches!(text.trim_ascii(), b"" | b"null") {
@@ -201,10 +199,9 @@ pub(super) async fn lift(
 pub(super) async fn lift_signed(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
-    uri: Uri,
+    _: NoParameters,
     request: Request,
 ) -> Result<Json<WrittenView>, Refusal> {
-    Parameters::of(&uri)?.finish()?;
     let envelope = body::json(request, LARGEST).await?;
     Ok(Json(api.plane.submit(Entry::Lift(envelope), &caller.owner).await?.into()))
 }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::Api;
 use super::body;
-use super::query::Parameters;
+use super::query::{NoParameters, Parameters};
 use super::refusal::{ErrorView, Refusal};
 use super::views::{Count, GatewayView, GatewaysView, PolicyView, RecordsView};
 use crate::target::to_hex;
@@ -25,8 +25,10 @@ const MOST_READ: u64 = 1000;
     get, path = "/api/v1/gateways", tag = "gateways", operation_id = "list_gateways",
     responses((status = 200, description = "gateways", body = GatewaysView))
 )]
-pub(super) async fn gateways(State(api): State<Arc<Api>>, uri: Uri) -> Result<Json<GatewaysView>, Refusal> {
-    Parameters::of(&uri)?.finish()?;
+pub(super) async fn gateways(
+    State(api): State<Arc<Api>>,
+    _: NoParameters,
+) -> Result<Json<GatewaysView>, Refusal> {
     let position = api.plane.with_state(crate::control::state::State::position);
     let view = |status: crate::control::GatewayStatus| GatewayView {
         behind: if status.epoch == position.epoch {
@@ -55,10 +57,9 @@ pub(super) async fn gateways(State(api): State<Arc<Api>>, uri: Uri) -> Result<Js
 )]
 pub(super) async fn forget(
     State(api): State<Arc<Api>>,
-    uri: Uri,
+    _: NoParameters,
     path: Path<String>,
 ) -> Result<Response, Refusal> {
-    Parameters::of(&uri)?.finish()?;
     if api.plane.forget_gateway(&path).await? {
         Ok(StatusCode::NO_CONTENT.into_response())
     } else {
@@ -71,8 +72,10 @@ pub(super) async fn forget(
     get, path = "/api/v1/policy", tag = "policy", operation_id = "show_policy",
     responses((status = 200, description = "the policy in numbers", body = PolicyView))
 )]
-pub(super) async fn policy(State(api): State<Arc<Api>>, uri: Uri) -> Result<Json<PolicyView>, Refusal> {
-    Parameters::of(&uri)?.finish()?;
+pub(super) async fn policy(
+    State(api): State<Arc<Api>>,
+    _: NoParameters,
+) -> Result<Json<PolicyView>, Refusal> {
     let gateways = api.plane.gateways();
     let view = api.plane.with_state(|state| PolicyView {
         control: api.plane.name().to_owned(),
@@ -81,7 +84,7 @@ pub(super) async fn policy(State(api): State<Arc<Api>>, uri: Uri) -> Result<Json
         digest: to_hex(&state.position().digest),
         manifests: state.policy().manifest_count() as u64,
         revoked: state.policy().revocations().len() as u64,
-        crls: state.crls().count() as u64,
+        crls: state.crls().iter().count() as u64,
         gateways: gateways.len() as u64,
         gateways_connected: gateways.iter().filter(|gateway| gateway.connected).count() as u64,
     });
