@@ -2,7 +2,7 @@
 //!
 //! The receiver of the Shared Signals Framework: a transmitter POSTs a Security Event Token (RFC 8417) as RFC 8935 says, and
 //! has its answer when what follows from it is written down. [`Receiver::take`] is the story: which transmitter, whether the
-//! token is its own (`jwks`), whether it is for us and new (`token`, `replay`), whom it is about (`subject`), and what that
+//! token is its own (`jwks`), whether it is for us and new (`token`, `replay`, `taken`), whom it is about (`subject`), and what that
 //! event withdraws (`event`).
 //!
 //! Relies on the settings for everything that an event may do: one that is not mapped is acknowledged, counted and does
@@ -15,6 +15,7 @@ mod metrics;
 mod refusal;
 mod replay;
 mod subject;
+mod taken;
 mod token;
 
 use std::collections::HashMap;
@@ -26,16 +27,19 @@ use audit::{Event, EventType, Recorder};
 use config::settings::{SignalEvent, SignalSettings};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+use tokio::task::AbortHandle;
 
 use super::jwks::{Jwks, JwksSettingsFault};
 use super::plane::{Plane, RevokeOrder, RevokeWhat};
 use super::rates::Rates;
 use crate::target::Target;
+use crate::transport::{Transport, TransportFault};
 use event::Meaning;
 use metrics::{Outcome, SignalMetrics};
 use refusal::Refusal;
-use replay::{Replays, TokenId};
+use replay::{Replays, TokenId, known_until};
 use subject::Subject;
+use taken::TakenTokens;
 use token::{SecurityEvent, Token};
 
 pub use delivery::routes;
@@ -81,13 +85,33 @@ pub struct Receiver {
     recorder: Recorder,
     metrics: SignalMetrics,
     told: Mutex<Told>,
+    taken: Arc<TakenTokens>,
+    forgetting: AbortHandle,
 }
+
+/// What a receiver needs.
+pub struct ReceiverOptions<'a> {
+    /// The transmitters.
+    pub settings: &'a [SignalSettings],
+    /// Who withdraws authority.
+    pub revokes: Arc<dyn Revokes>,
+    /// Where it is noted which tokens were taken.
+    pub memory: Arc<dyn Transport>,
+    /// Where events go.
+    pub recorder: Recorder,
+    /// Where metrics are registered.
+    pub registry: &'a prometheus::Registry,
+}
+
+/// Settings that can be put in force.
+#[derive(Debug)]
+pub struct Prepared(HashMap<String, Arc<Transmitter>>);
 
 /// One transmitter, and what is remembered of it.
 struct Transmitter {
     settings: SignalSettings,
     keys: Jwks,
-    replays: Mutex<Replays>,
+    replays: Arc<Mutex<Replays>>,
     rate: Rates<()>,
 }
 
@@ -113,6 +137,9 @@ pub enum ReceiverFault {
     /// The metrics could not be registered.
     #[error("cannot register the metrics of signals: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// What was taken before could not be read.
+    #[error("cannot read which signals were taken: {0}")]
+    Memory(#[from] TransportFault),
 }
 
 /// What a transmitter hands over.
@@ -127,30 +154,28 @@ impl Receiver {
     /// A receiver of these transmitters.
     ///
     /// # Errors
-    /// Settings that cannot be used, and metrics that are registered already.
-    pub fn new(
-        settings: &[SignalSettings],
-        revokes: Arc<dyn Revokes>,
-        recorder: Recorder,
-        registry: &prometheus::Registry,
-    ) -> Result<Self, ReceiverFault> {
-        Ok(Self {
-            transmitters: ArcSwap::from_pointee(transmitters(settings, &HashMap::new())?),
-            revokes,
-            recorder,
-            metrics: SignalMetrics::register(registry)?,
-            told: Mutex::default(),
-        })
+    /// Settings that cannot be used, metrics that are registered already, and a memory that cannot be read.
+    pub async fn open(options: ReceiverOptions<'_>) -> Result<Self, ReceiverFault> {
+        let ReceiverOptions { settings, revokes, memory, recorder, registry } = options;
+        let taken = Arc::new(TakenTokens::open(memory, Timestamp::now()).await?);
+        let transmitters = ArcSwap::from_pointee(transmitters(settings, &HashMap::new(), &taken)?);
+        let metrics = SignalMetrics::register(registry)?;
+        let forgetting = tokio::spawn(Arc::clone(&taken).forget_on()).abort_handle();
+        Ok(Self { transmitters, revokes, recorder, metrics, told: Mutex::default(), taken, forgetting })
     }
 
-    /// Puts other settings in force. What is remembered of a transmitter whose settings are the same stays.
+    /// Reads other settings, without any effect. The rate of a transmitter whose settings are the same goes on, and what was
+    /// taken stays known.
     ///
     /// # Errors
-    /// Settings that cannot be used; the ones in force stay.
-    pub fn reload(&self, settings: &[SignalSettings]) -> Result<(), ReceiverFault> {
-        let next = transmitters(settings, &self.transmitters.load())?;
-        self.transmitters.store(Arc::new(next));
-        Ok(())
+    /// Settings that cannot be used.
+    pub fn prepare(&self, settings: &[SignalSettings]) -> Result<Prepared, ReceiverFault> {
+        transmitters(settings, &self.transmitters.load(), &self.taken).map(Prepared)
+    }
+
+    /// Puts other settings in force.
+    pub fn put(&self, Prepared(transmitters): Prepared) {
+        self.transmitters.store(Arc::new(transmitters));
     }
 
     /// Takes one delivery, from its headers to whatever follows from it being written down.
@@ -202,10 +227,16 @@ impl Receiver {
         }
         // All are understood before the first is acted upon.
         let meanings = token.events.iter().map(event::meaning).collect::<Result<Vec<_>, _>>()?;
+        let mut effect = Effect::Nothing;
         for (event, meaning) in token.events.iter().zip(meanings) {
-            self.act(from, &token, event, meaning).await?;
+            effect = effect.max(self.act(from, &token, event, meaning).await?);
         }
-        from.replays().keep(id, token.issued, from.settings.max_age, now);
+        let until = known_until(token.issued, from.settings.max_age, now);
+        if effect == Effect::Revoked {
+            let noted = self.taken.note(&from.settings.issuer, id, until).await;
+            noted.map_err(|fault| Refusal::Unavailable(fault.to_string()))?;
+        }
+        from.replays().keep(id, until, now);
         Ok(Outcome::Taken)
     }
 
@@ -216,25 +247,25 @@ impl Receiver {
         token: &Token,
         event: &SecurityEvent,
         meaning: Meaning,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Effect, Refusal> {
         let (name, kind) = (&from.settings.name, meaning.as_str());
         let outcome = match meaning {
             Meaning::Withdraws(asked) => self.answer_to(from, token, event, asked).await?,
             Meaning::Verification => {
                 let said = format!("{name}: the transmitter verifies its stream");
                 self.record(Event::new(EventType::SignalStream).detail(said));
-                "nothing"
+                Effect::Nothing
             }
             Meaning::StreamUpdated { status, reason } => {
                 self.metrics.stream(name, status == "enabled");
                 let said = format!("{name}: the stream is {status}: {reason}");
                 self.record(Event::new(EventType::SignalStream).detail(said));
-                "nothing"
+                Effect::Nothing
             }
-            Meaning::Harmless | Meaning::Unknown => "nothing",
+            Meaning::Harmless | Meaning::Unknown => Effect::Nothing,
         };
-        self.metrics.event(name, kind, outcome);
-        Ok(())
+        self.metrics.event(name, kind, outcome.as_str());
+        Ok(outcome)
     }
 
     /// Withdraws what the settings say, and says what that was.
@@ -244,20 +275,20 @@ impl Receiver {
         token: &Token,
         event: &SecurityEvent,
         asked: SignalEvent,
-    ) -> Result<&'static str, Refusal> {
+    ) -> Result<Effect, Refusal> {
         let wanted = from.settings.events.get(&asked).map(Vec::as_slice).unwrap_or_default();
         if wanted.is_empty() {
-            return Ok("nothing");
+            return Ok(Effect::Nothing);
         }
         let subject = Subject::of(token, event);
         let Some(target) = subject.target(&from.settings, wanted) else {
             let (name, asked) = (&from.settings.name, asked.as_str());
             let said = format!("{name}: {asked} names nobody that the settings map: {subject}");
             self.record(Event::new(EventType::SignalUnmapped).detail(said));
-            return Ok("unmapped");
+            return Ok(Effect::Unmapped);
         };
         self.withdraw(from, token, asked, event, target).await?;
-        Ok("revoked")
+        Ok(Effect::Revoked)
     }
 
     async fn withdraw(
@@ -310,6 +341,37 @@ impl Told {
     }
 }
 
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.forgetting.abort();
+    }
+}
+
+/// What came of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Effect {
+    Nothing,
+    /// It names nobody that the settings map.
+    Unmapped,
+    Revoked,
+}
+
+impl Effect {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Unmapped => "unmapped",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+impl std::fmt::Debug for Transmitter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transmitter").field("name", &self.settings.name).finish_non_exhaustive()
+    }
+}
+
 impl Transmitter {
     fn replays(&self) -> std::sync::MutexGuard<'_, Replays> {
         self.replays.lock().unwrap_or_else(PoisonError::into_inner)
@@ -319,24 +381,25 @@ impl Transmitter {
 fn transmitters(
     settings: &[SignalSettings],
     previous: &HashMap<String, Arc<Transmitter>>,
+    taken: &TakenTokens,
 ) -> Result<HashMap<String, Arc<Transmitter>>, ReceiverFault> {
     let mut all = HashMap::new();
     for settings in settings {
         let transmitter = match previous.get(&settings.issuer).filter(|known| known.settings == *settings) {
             Some(same) => Arc::clone(same),
-            None => Arc::new(transmitter(settings)?),
+            None => Arc::new(transmitter(settings, taken)?),
         };
         all.insert(settings.issuer.clone(), transmitter);
     }
     Ok(all)
 }
 
-fn transmitter(settings: &SignalSettings) -> Result<Transmitter, ReceiverFault> {
+fn transmitter(settings: &SignalSettings, taken: &TakenTokens) -> Result<Transmitter, ReceiverFault> {
     let keys = Jwks::new(&settings.jwks, settings.ca.as_deref(), &settings.algorithms)
         .map_err(|fault| ReceiverFault::Keys { name: settings.name.clone(), fault })?;
     Ok(Transmitter {
         keys,
-        replays: Mutex::default(),
+        replays: taken.of(&settings.issuer),
         rate: Rates::new(Duration::from_secs(1) / settings.tokens_per_second.max(1), settings.burst),
         settings: settings.clone(),
     })

@@ -1,7 +1,6 @@
 //! Which tokens were taken already? Known for as long as a token may be old; bounded.
 //!
-//! Kept in memory: after a restart a replay is acted upon once more, which withdraws what was withdrawn before, and gives
-//! nothing to anybody.
+//! Kept in memory; what of it has to outlive the process is noted by `taken`.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -25,6 +24,20 @@ impl TokenId {
         }
         Self(id)
     }
+
+    pub(super) const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// Until when, in Unix seconds, a token has to be known: until it is `max_age` old, by the later of when it was issued and now.
+pub(super) fn known_until(issued: Timestamp, max_age: Duration, now: Timestamp) -> i64 {
+    let age = i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX);
+    issued.as_second().max(now.as_second()).saturating_add(age).saturating_add(1)
 }
 
 /// The tokens of one transmitter that were taken.
@@ -46,12 +59,10 @@ impl Replays {
         self.order.len() >= MOST
     }
 
-    /// Remembers a token until it is `max_age` old, by the later of when it was issued and now.
-    pub(super) fn keep(&mut self, id: TokenId, issued: Timestamp, max_age: Duration, now: Timestamp) {
+    /// Remembers a token until this Unix second.
+    pub(super) fn keep(&mut self, id: TokenId, until: i64, now: Timestamp) {
         self.forget(now);
-        let age = i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX);
         if self.known.insert(id) {
-            let until = issued.as_second().max(now.as_second()).saturating_add(age).saturating_add(1);
             self.order.push_back((until, id));
         }
     }
@@ -79,8 +90,8 @@ mod tests {
         let mut replays = Replays::default();
         let (early, late) = (TokenId::of("early"), TokenId::of("late"));
         let age = Duration::from_secs(10);
-        replays.keep(early, at(100), age, at(100));
-        replays.keep(late, at(105), age, at(103));
+        replays.keep(early, known_until(at(100), age, at(100)), at(100));
+        replays.keep(late, known_until(at(105), age, at(103)), at(103));
         assert!(replays.knows(early) && replays.knows(late) && !replays.knows(TokenId::of("other")));
         assert!(!replays.is_full(at(111)));
         assert!(replays.knows(early));
@@ -92,7 +103,7 @@ mod tests {
     fn what_cannot_be_remembered_is_said_to_be_too_much() {
         let mut replays = Replays::default();
         for number in 0..MOST {
-            replays.keep(TokenId::of(&number.to_string()), at(0), Duration::from_secs(10), at(0));
+            replays.keep(TokenId::of(&number.to_string()), 11, at(0));
         }
         assert!(replays.is_full(at(5)));
         assert!(!replays.is_full(at(12)));

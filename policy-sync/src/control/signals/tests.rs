@@ -13,6 +13,7 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::control::testing::{Issuer, Planes};
+use crate::transport::memory::MemoryLog;
 
 const ISSUER: &str = "https://idp.example";
 const AUDIENCE: &str = "https://control.example/signals";
@@ -47,6 +48,8 @@ struct Bench {
     routes: Router,
     registry: Registry,
     dir: tempfile::TempDir,
+    settings: SignalSettings,
+    log: MemoryLog,
 }
 
 fn mapping(member: Option<&str>, format: SubjectFormat, to: SignalTarget) -> SubjectMapping {
@@ -100,23 +103,38 @@ fn settings(keys: &str) -> SignalSettings {
 }
 
 impl Bench {
-    fn new() -> Self {
-        Self::with(|_| ())
+    async fn new() -> Self {
+        Self::with(|_| ()).await
     }
 
-    fn with(change: impl FnOnce(&mut SignalSettings)) -> Self {
+    async fn with(change: impl FnOnce(&mut SignalSettings)) -> Self {
         let (dir, issuer) = (tempfile::tempdir().unwrap(), Issuer::new("key-1"));
         let keys = dir.path().join("keys.json");
         std::fs::write(&keys, issuer.jwks().to_string()).unwrap();
         let mut settings = settings(keys.to_str().unwrap());
         change(&mut settings);
+        Self::over(issuer, dir, settings, MemoryLog::default()).await
+    }
+
+    async fn over(issuer: Issuer, dir: tempfile::TempDir, settings: SignalSettings, log: MemoryLog) -> Self {
         let (noted, registry) = (Arc::<Noted>::default(), Registry::new());
         let sink = Sink::File(dir.path().join("events.jsonl"));
         let recorder = Recorder::open(RecorderOptions::new("control", sink), &registry).unwrap();
-        let revokes = Arc::clone(&noted) as Arc<dyn Revokes>;
-        let receiver = Arc::new(Receiver::new(&[settings], revokes, recorder, &registry).unwrap());
+        let receiver = Receiver::open(ReceiverOptions {
+            settings: std::slice::from_ref(&settings),
+            revokes: Arc::clone(&noted) as Arc<dyn Revokes>,
+            memory: Arc::new(log.clone()),
+            recorder,
+            registry: &registry,
+        });
+        let receiver = Arc::new(receiver.await.unwrap());
         let routes = routes(Arc::clone(&receiver));
-        Self { issuer, noted, receiver, routes, registry, dir }
+        Self { issuer, noted, receiver, routes, registry, dir, settings, log }
+    }
+
+    /// The same after a restart: another process over the same log.
+    async fn again(self) -> Self {
+        Self::over(self.issuer, self.dir, self.settings, self.log).await
     }
 
     /// A token about `subject`, with what a test changes about its claims.
@@ -169,7 +187,7 @@ fn alice() -> Value {
 
 #[tokio::test]
 async fn events_become_the_revocations_that_the_table_says() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     let device =
         json!({"format": "complex", "user": alice(), "device": {"format": "opaque", "id": "MDM:77"}});
     let fingerprint = "ab".repeat(32);
@@ -208,7 +226,7 @@ async fn events_become_the_revocations_that_the_table_says() {
 
 #[tokio::test]
 async fn a_revocation_says_whose_signal_it_was_and_why() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     let fields = json!({"reason_admin": {"en": "Policy\nviolation"}});
     let token = bench.token(SESSION_REVOKED, fields, alice(), |claims| claims["jti"] = json!("t-1"));
     assert_eq!(bench.post(token).await.0, StatusCode::ACCEPTED);
@@ -219,7 +237,7 @@ async fn a_revocation_says_whose_signal_it_was_and_why() {
 
 #[tokio::test]
 async fn an_event_that_names_nobody_we_map_is_acknowledged_and_told() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     for subject in [
         json!({"format": "email", "email": "not a user name"}),
         json!({"format": "phone_number", "phone_number": "+1"}),
@@ -242,7 +260,7 @@ async fn an_event_that_names_nobody_we_map_is_acknowledged_and_told() {
 
 #[tokio::test]
 async fn the_frameworks_own_events_and_unknown_ones_are_acknowledged() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     let ssf = "https://schemas.openid.net/secevent/ssf/event-type/";
     let stream = json!({"format": "opaque", "id": "stream-1"});
     for (event, fields, kind) in [
@@ -260,7 +278,7 @@ async fn the_frameworks_own_events_and_unknown_ones_are_acknowledged() {
 
 #[tokio::test]
 async fn a_token_that_comes_again_is_acknowledged_and_does_nothing_more() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     let token = bench.token(SESSION_REVOKED, json!({}), alice(), |_| ());
     for _ in 0..5 {
         assert_eq!(bench.post(token.clone()).await.0, StatusCode::ACCEPTED);
@@ -270,8 +288,38 @@ async fn a_token_that_comes_again_is_acknowledged_and_does_nothing_more() {
 }
 
 #[tokio::test]
+async fn a_token_that_was_taken_is_known_after_a_restart_and_when_its_transmitter_comes_back() {
+    let bench = Bench::new().await;
+    let token = bench.token(SESSION_REVOKED, json!({}), alice(), |_| ());
+    let idle = bench.token(COMPLIANCE, json!({"current_status": "compliant"}), alice(), |_| ());
+    for token in [&token, &idle] {
+        assert_eq!(bench.post(token.clone()).await.0, StatusCode::ACCEPTED);
+    }
+    // What withdrew nothing may come again.
+    assert_eq!(bench.log.cells("signal/").await.unwrap().len(), 1);
+    let again = bench.again().await;
+    assert_eq!(again.post(token.clone()).await.0, StatusCode::ACCEPTED);
+    assert_eq!(again.noted.orders.lock().unwrap().len(), 0);
+    assert_eq!(again.counted("portcullis_signal_tokens_total", &["idp", "replayed"]), 1);
+    again.receiver.put(again.receiver.prepare(&[]).unwrap());
+    again.receiver.put(again.receiver.prepare(std::slice::from_ref(&again.settings)).unwrap());
+    assert_eq!(again.post(token).await.0, StatusCode::ACCEPTED);
+    assert_eq!(again.noted.orders.lock().unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_token_that_cannot_be_noted_is_not_acknowledged() {
+    let bench = Bench::new().await;
+    let token = bench.token(SESSION_REVOKED, json!({}), alice(), |_| ());
+    bench.log.fail(Some("the disk is full"));
+    assert_eq!(bench.post(token.clone()).await.0, StatusCode::SERVICE_UNAVAILABLE);
+    bench.log.fail(None);
+    assert_eq!(bench.post(token).await.0, StatusCode::ACCEPTED);
+}
+
+#[tokio::test]
 async fn what_could_not_be_written_down_is_not_acknowledged_and_may_come_again() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     let token = bench.token(SESSION_REVOKED, json!({}), alice(), |_| ());
     bench.noted.broken.store(true, std::sync::atomic::Ordering::SeqCst);
     let (status, body) = bench.post(token.clone()).await;
@@ -284,7 +332,7 @@ async fn what_could_not_be_written_down_is_not_acknowledged_and_may_come_again()
 
 #[tokio::test]
 async fn a_token_that_is_not_in_order_is_refused_in_the_words_of_rfc_8935() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     let now = Timestamp::now().as_second();
     let signed = |change: &dyn Fn(&mut Value)| bench.token(SESSION_REVOKED, json!({}), alice(), change);
     for (token, err) in [
@@ -330,7 +378,7 @@ async fn a_token_that_is_not_in_order_is_refused_in_the_words_of_rfc_8935() {
 async fn an_agreed_authorization_is_asked_for() {
     use sha2::Digest as _;
     let digest: [u8; 32] = sha2::Sha256::digest("Bearer secret").into();
-    let bench = Bench::with(|settings| settings.authorization_sha256 = Some(digest));
+    let bench = Bench::with(|settings| settings.authorization_sha256 = Some(digest)).await;
     for (value, expected) in [
         (None, StatusCode::BAD_REQUEST),
         (Some("Bearer other"), StatusCode::BAD_REQUEST),
@@ -352,7 +400,7 @@ async fn an_agreed_authorization_is_asked_for() {
 
 #[tokio::test]
 async fn a_storm_is_told_to_come_again_and_nothing_of_it_is_lost() {
-    let bench = Bench::with(|settings| (settings.tokens_per_second, settings.burst) = (1, 10));
+    let bench = Bench::with(|settings| (settings.tokens_per_second, settings.burst) = (1, 10)).await;
     let mut refused = 0;
     for number in 0..30 {
         let token = bench.token(SESSION_REVOKED, json!({"n": number}), alice(), |_| ());
@@ -372,17 +420,17 @@ async fn a_storm_is_told_to_come_again_and_nothing_of_it_is_lost() {
 
 #[tokio::test]
 async fn a_reload_changes_what_events_do_and_keeps_what_is_remembered() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     let token = bench.token(SESSION_REVOKED, json!({}), alice(), |_| ());
     assert_eq!(bench.post(token.clone()).await.0, StatusCode::ACCEPTED);
     let mut same = settings(bench.dir.path().join("keys.json").to_str().unwrap());
-    bench.receiver.reload(std::slice::from_ref(&same)).unwrap();
+    bench.receiver.put(bench.receiver.prepare(std::slice::from_ref(&same)).unwrap());
     assert_eq!(bench.post(token).await.0, StatusCode::ACCEPTED);
     assert_eq!(bench.noted.orders.lock().unwrap().len(), 1);
     same.events.remove(&SignalEvent::SessionRevoked);
-    bench.receiver.reload(std::slice::from_ref(&same)).unwrap();
+    bench.receiver.put(bench.receiver.prepare(std::slice::from_ref(&same)).unwrap());
     assert_eq!(bench.accepted(SESSION_REVOKED, json!({"n": 2}), alice()).await, Vec::<String>::new());
-    bench.receiver.reload(&[]).unwrap();
+    bench.receiver.put(bench.receiver.prepare(&[]).unwrap());
     let token = bench.token(SESSION_REVOKED, json!({"n": 3}), alice(), |_| ());
     assert_eq!(bench.post(token).await.1["err"], "invalid_issuer");
 }
@@ -393,19 +441,23 @@ async fn a_signal_is_in_the_log_before_it_is_acknowledged() {
     let (dir, issuer) = (tempfile::tempdir().unwrap(), Issuer::new("key-1"));
     let keys = dir.path().join("keys.json");
     std::fs::write(&keys, issuer.jwks().to_string()).unwrap();
-    let settings = settings(keys.to_str().unwrap());
+    let settings = [settings(keys.to_str().unwrap())];
     let revokes = Arc::clone(&planes.plane) as Arc<dyn Revokes>;
     let recorder = planes.recorder.clone();
-    let receiver = Receiver::new(&[settings], revokes, recorder, &planes.registry).unwrap();
+    let receiver = Receiver::open(ReceiverOptions {
+        settings: &settings,
+        revokes,
+        memory: Arc::clone(planes.plane.transport()),
+        recorder,
+        registry: &planes.registry,
+    });
+    let receiver = receiver.await.unwrap();
     let claims = json!({
         "iss": ISSUER, "aud": [AUDIENCE, "other"], "iat": Timestamp::now().as_second(), "jti": "t-1",
         "sub_id": alice(), "events": {DISABLED: {}},
     });
     let token = issuer.sign(&claims, Some("application/secevent+jwt"));
     for _ in 0..3 {
-        // Also when it comes again to a control plane that has forgotten it.
-        receiver.reload(&[]).unwrap();
-        receiver.reload(&[super::tests::settings(keys.to_str().unwrap())]).unwrap();
         let delivery = Delivery {
             content_type: Some("Application/SecEvent+JWT; charset=utf-8"),
             authorization: None,
