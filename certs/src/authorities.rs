@@ -100,6 +100,11 @@ impl Authorities {
         if faults.is_empty() { Ok(all) } else { Err(faults) }
     }
 
+    /// The configured keys of all of them.
+    pub(crate) fn into_keys(self) -> Vec<AuthorityKey> {
+        self.configured
+    }
+
     /// Keeps what `previous` met; it is proved again by whoever uses it.
     pub(crate) fn remembering(mut self, previous: &Self) -> Self {
         self.met = Arc::clone(&previous.met);

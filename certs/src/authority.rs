@@ -19,13 +19,14 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use config::{AgentName, DeviceId};
+use config::files::{Reach, Readers, replace};
+use config::{AgentName, DeviceId, GatewayName};
 use rcgen::{CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use crate::clock::{calendar, now};
-use crate::files::{self, Privacy};
+use crate::files::lock;
 use crate::identity::TrustDomain;
 
 use directory::{check_key, found, random_serial, read, read_optional, short_random};
@@ -45,6 +46,8 @@ pub enum Revocable<'a> {
     Serial(&'a [u8]),
     /// Every certificate of this device in the index.
     Device(&'a DeviceId),
+    /// Every certificate of this gateway in the index. Those that were issued before the index noted gateways are not found.
+    Gateway(&'a GatewayName),
     /// This certificate, as PEM. It must have been issued by this authority.
     Certificate(&'a str),
 }
@@ -246,7 +249,7 @@ impl Authority {
         .and_then(|crl| crl.pem())
         .map_err(AuthorityFault::Issuing)?;
         let path = self.dir.join("crl.pem");
-        files::replace(&path, pem.as_bytes(), Privacy::Public)
+        replace(&path, pem.as_bytes(), Readers::Everybody, Reach::Disk)
             .map_err(|fault| AuthorityFault::file(&path, fault))?;
         Ok(pem)
     }
@@ -287,7 +290,7 @@ impl Authority {
 
     fn lock(&self) -> Result<fs::File, AuthorityFault> {
         let path = self.dir.join("lock");
-        files::lock(&path).map_err(|fault| AuthorityFault::file(&path, fault))
+        lock(&path).map_err(|fault| AuthorityFault::file(&path, fault))
     }
 
     fn serials_of(&self, what: Revocable<'_>) -> Result<Vec<String>, AuthorityFault> {
@@ -295,12 +298,19 @@ impl Authority {
             Revocable::Serial(serial) => Ok(vec![issued::hex(issued::trimmed(serial))]),
             Revocable::Certificate(pem) => Ok(vec![issued::serial_under(pem, &self.certificate)?]),
             Revocable::Device(device) => {
-                let of_device = |record: &IssuedRecord| record.device.as_deref() == Some(device.as_str());
-                let serials: Vec<_> =
-                    self.issued()?.into_iter().filter(of_device).map(|record| record.serial).collect();
-                if serials.is_empty() { Err(AuthorityFault::NotIssued) } else { Ok(serials) }
+                self.serials_where(|record| record.device.as_deref() == Some(device.as_str()))
+            }
+            Revocable::Gateway(gateway) => {
+                self.serials_where(|record| record.gateway.as_deref() == Some(gateway.as_str()))
             }
         }
+    }
+
+    /// Of certificates in the index; at least one.
+    fn serials_where(&self, is_meant: impl Fn(&IssuedRecord) -> bool) -> Result<Vec<String>, AuthorityFault> {
+        let meant = self.issued()?.into_iter().filter(is_meant);
+        let serials: Vec<_> = meant.map(|record| record.serial).collect();
+        if serials.is_empty() { Err(AuthorityFault::NotIssued) } else { Ok(serials) }
     }
 
     /// Takes the next number and makes that durable before anything is signed with it.
@@ -315,7 +325,7 @@ impl Authority {
         let next = last
             .checked_add(1)
             .ok_or(AuthorityFault::Malformed { path: path.clone(), what: "the last number" })?;
-        files::replace(&path, format!("{next}\n").as_bytes(), Privacy::Public)
+        replace(&path, format!("{next}\n").as_bytes(), Readers::Everybody, Reach::Disk)
             .map_err(|fault| AuthorityFault::file(&path, fault))?;
         Ok(next)
     }

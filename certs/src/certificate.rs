@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use config::{AgentName, DeviceId};
+use rustls_pki_types::CertificateDer;
 use x509_parser::x509::X509Name;
 
 /// The longest subject that is kept for logs, in characters.
@@ -32,6 +33,15 @@ pub struct CertificateId {
 }
 
 impl CertificateId {
+    /// What names this certificate; `None` when it cannot be read. Whether it is good for anything is another question.
+    #[must_use]
+    pub fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+        let serial = Serial::read(parsed.raw_serial())?;
+        let (issuer, serial) = (parsed.issuer().as_raw().into(), serial.as_bytes().into());
+        Some(Self { fingerprint: sha256(certificate), issuer, serial })
+    }
+
     /// The fingerprint in lower-case hex.
     #[must_use]
     pub fn fingerprint_hex(&self) -> String {

@@ -12,7 +12,7 @@ use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
 
 use crate::authorities::AuthorityKey;
-use crate::certificate::{Serial, name_text, sha256};
+use crate::certificate::{CertificateId, Serial, name_text, sha256};
 use crate::der::{self, Reader};
 use crate::signed::Signed;
 use crate::trust::TrustFault;
@@ -191,6 +191,8 @@ pub struct CrlSummary {
     pub next_update: i64,
     /// How many certificates are on it.
     pub entries: usize,
+    /// Their serial numbers, ascending.
+    serials: Arc<[Serial]>,
 }
 
 impl CrlSummary {
@@ -199,15 +201,27 @@ impl CrlSummary {
     /// # Errors
     /// The faults of [`TrustFault`] that begin with `Crl`, except the signature's.
     pub fn read(origin: &str, document: &[u8], most_entries: usize, now: i64) -> Result<Self, TrustFault> {
-        let crl = Crl::parse(origin, document, most_entries, now)?;
-        Ok(Self {
+        Crl::parse(origin, document, most_entries, now).map(Self::of)
+    }
+
+    pub(crate) fn of(crl: Crl) -> Self {
+        Self {
             issuer_text: name_text(&crl.issuer),
             number: crl.number,
             this_update: crl.this_update,
             next_update: crl.next_update,
             entries: crl.serials.len(),
             issuer: crl.issuer,
-        })
+            serials: crl.serials.into(),
+        }
+    }
+
+    /// Whether this certificate is on it.
+    #[must_use]
+    pub fn lists(&self, certificate: &CertificateId) -> bool {
+        *certificate.issuer == *self.issuer
+            && Serial::read(&certificate.serial)
+                .is_some_and(|serial| self.serials.binary_search(&serial).is_ok())
     }
 }
 

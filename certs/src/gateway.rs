@@ -56,13 +56,10 @@ impl GatewayVerifier {
         Ok(Self { believed: ArcSwap::from_pointee(Believed::of(trust)?) })
     }
 
-    /// Puts another trust in force, for every handshake and every [`GatewayVerifier::identify`] from now on.
-    ///
-    /// # Errors
-    /// As [`GatewayVerifier::new`]; the trust in force stays.
-    pub fn reload(&self, trust: &GatewayTrust) -> Result<(), TrustFault> {
-        self.believed.store(Arc::new(Believed::of(trust)?));
-        Ok(())
+    /// Puts the trust of another verifier in force, for every handshake and every [`GatewayVerifier::identify`] from now on.
+    /// Making that one is what can fail, so that this cannot.
+    pub fn adopt(&self, other: &Self) {
+        self.believed.store(other.believed.load_full());
     }
 
     /// Which gateway these certificates prove under the trust of this moment: leaf first, as the peer presented them.

@@ -13,6 +13,7 @@ mod refusal;
 mod authorities;
 mod crl;
 mod document;
+mod issuers;
 mod trust;
 
 mod client;
@@ -37,6 +38,7 @@ pub use crl::{CrlNumber, CrlSummary};
 pub use document::Document;
 pub use gateway::{GatewayTrust, GatewayVerifier};
 pub use identity::{IdentityRule, TrustDomain};
+pub use issuers::{CrlIssuers, Strangers};
 pub use refusal::Refusal;
 pub use server::{
     ServerCertificate, ServerFault, TlsVersions, gateway_server_config, server_config,

@@ -17,6 +17,7 @@
 pub mod fault;
 pub mod plane;
 
+mod crls;
 mod gateways;
 mod heartbeat;
 mod meaning;
@@ -43,11 +44,12 @@ pub mod tokens;
 
 mod rates;
 
+pub use crls::{CrlNote, Crls};
 pub use fault::{PlaneFault, SubmitFault};
 pub use gateways::{Applied, GatewayStatus};
 pub use metrics::ControlMetrics;
 pub use plane::{Plane, PlaneOptions, RevokeOrder, RevokeWhat, Revoked, Written};
-pub use state::{CrlNote, ManifestNote, RevocationNote, State};
+pub use state::{ManifestNote, RevocationNote, State};
 
 #[cfg(test)]
 mod testing;

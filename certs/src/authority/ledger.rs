@@ -24,6 +24,9 @@ pub struct IssuedRecord {
     /// The agent it names, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
+    /// The gateway it names, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
     /// The common name, or nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub common_name: Option<String>,
@@ -39,6 +42,7 @@ impl IssuedRecord {
             serial: super::issued::hex(issued.serial()),
             device: profile.device.as_ref().map(ToString::to_string),
             agent: profile.agent.as_ref().map(ToString::to_string),
+            gateway: profile.gateway.clone(),
             common_name: profile.common_name.clone(),
             sha256: super::issued::hex(&issued.fingerprint()),
             not_after: profile.not_after,

@@ -81,6 +81,8 @@ pub struct Profile {
     pub device: Option<DeviceId>,
     /// The agent, for the index.
     pub agent: Option<AgentName>,
+    /// The gateway, for the index.
+    pub gateway: Option<String>,
 }
 
 impl Profile {
@@ -101,6 +103,7 @@ impl Profile {
             serial: None,
             device: None,
             agent: None,
+            gateway: None,
         }
     }
 
@@ -134,6 +137,7 @@ impl Profile {
         Self {
             uris: vec![identity::gateway_uri(domain, name)],
             usages: vec![Usage::ServerAuth, Usage::ClientAuth],
+            gateway: Some(name.to_owned()),
             ..Self::server(name, dns, ips, validity)
         }
     }

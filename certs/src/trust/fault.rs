@@ -78,6 +78,16 @@ pub enum TrustFault {
         /// Its issuer, escaped.
         issuer: String,
     },
+    /// Nobody whose CRLs are taken has this name.
+    #[error(
+        "{origin}: the crl is of {issuer}, which is none of the known authorities; add its certificate to them"
+    )]
+    CrlOfStranger {
+        /// The file.
+        origin: String,
+        /// Its issuer, escaped.
+        issuer: String,
+    },
     /// An older CRL than one that was relied on before.
     #[error("{origin}: the crl of {issuer} has number {number}, but number {seen} was in force already")]
     CrlRolledBack {

@@ -90,10 +90,8 @@ impl Agents {
     fn identify(&self, peer: Option<&Peer>, query: Option<&str>) -> Result<Caller, Turned> {
         let presented = peer.map(|peer| &*peer.certificates).unwrap_or_default();
         let caller = caller::identify(&self.verifier, presented, query, Timestamp::now().as_second());
-        let admitted = caller.and_then(|caller| {
-            let current = self.board.current();
-            caller.certificates_hold(&current.policy).map(|()| caller)
-        });
+        let admitted =
+            caller.and_then(|caller| self.board.current().certificates_hold(&caller).map(|()| caller));
         admitted.inspect_err(|turned| self.metrics.turned.with_label_values(&[turned.as_str()]).inc())
     }
 }
@@ -157,7 +155,7 @@ async fn manifest(
         Err(turned) => return answer(turned),
     };
     let current = agents.board.current();
-    let view = View::of(&caller, &current.policy, Timestamp::now().as_second());
+    let view = View::of(&caller, &current, Timestamp::now().as_second());
     let envelope = match &view.manifest {
         Some(manifest) => agents.plane.manifest_envelope(&manifest.digest).await,
         None => Ok(None),

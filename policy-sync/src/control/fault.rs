@@ -1,5 +1,7 @@
 //! Why a control plane cannot start, and why it does not take what it is offered.
 
+use certs::{CrlNumber, TrustFault};
+
 use crate::assembly::NotAdmitted;
 use crate::keys::Role;
 use crate::log::{LogFault, Position};
@@ -57,9 +59,17 @@ pub enum SubmitFault {
     /// A gateway would not take it either.
     #[error(transparent)]
     NotAdmitted(#[from] NotAdmitted),
+    /// A CRL that cannot be believed.
+    #[error(transparent)]
+    Crl(#[from] TrustFault),
     /// A later CRL of this issuer is known.
-    #[error("a later crl of this issuer is in force")]
-    OldCrl,
+    #[error("the crl has number {offered}, and one of this issuer with number {known} is in force")]
+    OldCrl {
+        /// The number of the one that was offered.
+        offered: CrlNumber,
+        /// The number of the one in force.
+        known: CrlNumber,
+    },
     /// This control plane has no key to sign it with.
     #[error("this control plane has no key with the role `{0}`; send a signed envelope")]
     NoKey(Role),
@@ -85,7 +95,8 @@ impl SubmitFault {
             Self::Refused(_) => "refused",
             Self::Malformed(_) => "malformed",
             Self::NotAdmitted(_) => "not_admitted",
-            Self::OldCrl => "old_crl",
+            Self::Crl(_) => "crl",
+            Self::OldCrl { .. } => "old_crl",
             Self::NoKey(_) => "no_key",
             Self::NotLiftable => "not_liftable",
             Self::Unknown => "unknown",

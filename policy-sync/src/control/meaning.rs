@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use certs::{CRL_MAX_ENTRIES, CrlSummary};
+use certs::{CRL_MAX_ENTRIES, CrlIssuers, CrlSummary};
 use config::ManifestId;
 
 use super::fault::SubmitFault;
@@ -15,11 +15,15 @@ use crate::signed::{
 };
 
 /// Whose word counts, and for what.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Authorities {
     pub(super) ring: KeyRing,
     pub(super) approvals: Approvals,
+    pub(super) crl_issuers: CrlIssuers,
 }
+
+/// What faults call a CRL that comes without a name.
+const CRL: &str = "the crl";
 
 /// What an entry says.
 #[derive(Debug, Clone)]
@@ -45,7 +49,11 @@ impl Meaning {
                 Self::statement(entry, statement).map_err(SubmitFault::Malformed)?
             }
             Entry::Withdrawal { id, digest } => Self::Withdrawal { id: id.clone(), digest: *digest },
-            Entry::Crl(der) => Self::crl(der, now).map_err(SubmitFault::Malformed)?,
+            Entry::Crl(der) => {
+                within_bounds(der).map_err(SubmitFault::Malformed)?;
+                let summary = authorities.crl_issuers.check(CRL, der, CRL_MAX_ENTRIES, now)?;
+                Self::Crl { summary, digest: crate::log::sha256(der) }
+            }
         })
     }
 
@@ -83,10 +91,8 @@ impl Meaning {
     }
 
     fn crl(der: &[u8], now: i64) -> Result<Self, String> {
-        if der.len() > LARGEST_CRL {
-            return Err(format!("the crl is larger than {LARGEST_CRL} bytes"));
-        }
-        let summary = CrlSummary::read("the crl", der, CRL_MAX_ENTRIES, now);
+        within_bounds(der)?;
+        let summary = CrlSummary::read(CRL, der, CRL_MAX_ENTRIES, now);
         let summary = summary.map_err(|fault| fault.to_string())?;
         Ok(Self::Crl { summary, digest: crate::log::sha256(der) })
     }
@@ -115,4 +121,8 @@ impl Meaning {
             Self::Crl { summary, .. } => vec![format!("crl:{}", crate::target::to_hex(&summary.issuer))],
         }
     }
+}
+
+fn within_bounds(der: &[u8]) -> Result<(), String> {
+    if der.len() > LARGEST_CRL { Err(format!("the crl is larger than {LARGEST_CRL} bytes")) } else { Ok(()) }
 }

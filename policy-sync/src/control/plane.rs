@@ -12,6 +12,7 @@ use audit::Recorder;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use certs::CrlIssuers;
 use config::Limit;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -57,6 +58,8 @@ pub struct PlaneOptions {
     pub approver: Option<SigningKey>,
     /// Whose manifests need more than their author's signature.
     pub approvals: Approvals,
+    /// Whose CRLs are taken.
+    pub crl_issuers: CrlIssuers,
     /// What the settings impose; only the longest life of a manifest matters here.
     pub bounds: PolicyBounds,
     /// What all sessions of a manifest may upload when it is silent.
@@ -164,7 +167,8 @@ impl Plane {
             }
         }
         let (asks, asked) = mpsc::channel(WAITING);
-        let authorities = Authorities { ring, approvals: options.approvals };
+        let (approvals, crl_issuers) = (options.approvals, options.crl_issuers);
+        let authorities = Authorities { ring, approvals, crl_issuers };
         let inner = Arc::new(Inner {
             name,
             transport,
@@ -312,10 +316,10 @@ impl Plane {
         self.inner.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Puts other keys, approvals and bounds in force for what is offered from now on.
-    pub fn reload(&self, ring: KeyRing, approvals: Approvals, bounds: PolicyBounds) {
+    /// Puts other authorities and bounds in force for what is offered from now on.
+    pub fn reload(&self, ring: KeyRing, approvals: Approvals, crl_issuers: CrlIssuers, bounds: PolicyBounds) {
         self.inner.state().rebound(bounds);
-        self.inner.authorities.store(Arc::new(Authorities { ring, approvals }));
+        self.inner.authorities.store(Arc::new(Authorities { ring, approvals, crl_issuers }));
     }
 
     /// Takes a snapshot of the log now, and not only when it has grown enough.

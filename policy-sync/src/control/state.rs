@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use certs::CrlSummary;
+use certs::CertificateId;
 use config::ManifestId;
 use jiff::Timestamp;
 
+use super::crls::{CrlNote, Crls};
 use super::fault::SubmitFault;
 use super::meaning::Meaning;
 use crate::assembly::Assembly;
@@ -47,21 +48,6 @@ pub struct RevocationNote {
     pub lifted: Option<u64>,
 }
 
-/// The latest CRL of an issuer, and where it stands in the log.
-#[derive(Debug, Clone)]
-pub struct CrlNote {
-    /// What it says of itself.
-    pub summary: CrlSummary,
-    /// SHA-256 of its DER.
-    pub digest: [u8; 32],
-    /// The sequence of its record.
-    pub sequence: u64,
-    /// When it was written down.
-    pub at: Timestamp,
-    /// Who had it written down.
-    pub by: Arc<str>,
-}
-
 /// A manifest that is not live any more, and must not make room for an older one.
 #[derive(Debug, Clone, Copy)]
 struct Withdrawn {
@@ -80,7 +66,7 @@ pub struct State {
     revocations: BTreeMap<u64, RevocationNote>,
     sequences: HashMap<StatementId, u64>,
     lifts: HashMap<StatementId, u64>,
-    crls: HashMap<Arc<[u8]>, CrlNote>,
+    crls: Arc<Crls>,
     /// The sequences of lifted revocations, to be forgotten with the next snapshot.
     lifted: Vec<u64>,
     /// One copy of every name of who wrote something.
@@ -121,7 +107,7 @@ impl State {
             revocations: BTreeMap::new(),
             sequences: HashMap::new(),
             lifts: HashMap::new(),
-            crls: HashMap::new(),
+            crls: Arc::default(),
             lifted: Vec::new(),
             names: HashSet::new(),
         }
@@ -163,9 +149,16 @@ impl State {
         self.revocations.range(after.saturating_add(1)..).map(|(sequence, note)| (*sequence, note))
     }
 
-    /// The latest CRL of every issuer, in no particular order.
-    pub fn crls(&self) -> impl Iterator<Item = &CrlNote> {
-        self.crls.values()
+    /// The latest CRL of every issuer. A clone is cheap.
+    #[must_use]
+    pub const fn crls(&self) -> &Arc<Crls> {
+        &self.crls
+    }
+
+    /// Whether the log revokes this certificate, by a revocation or by a CRL.
+    #[must_use]
+    pub fn revokes(&self, certificate: &CertificateId) -> bool {
+        self.policy().revocations().certificate(certificate) || self.crls.list(certificate)
     }
 
     /// How many liftings are remembered.
@@ -191,11 +184,7 @@ impl State {
             },
             Meaning::Revocation(revocation) => known(self.sequence_of(revocation.id)),
             Meaning::Lift(lift) => known(self.lifts.get(&lift.lifts).copied()),
-            Meaning::Crl { summary, digest } => match self.crls.get(&summary.issuer) {
-                Some(note) if note.digest == *digest => Ok(Verdict::Known(note.sequence)),
-                Some(note) if age(&note.summary) >= age(summary) => Err(SubmitFault::OldCrl),
-                _ => Ok(Verdict::New),
-            },
+            Meaning::Crl { summary, digest } => self.crls.judge(summary, digest),
         }
     }
 
@@ -212,12 +201,9 @@ impl State {
             Meaning::Revocation(revocation) => self.revoke(&revocation, place),
             Meaning::Lift(lift) => self.lift(lift, place),
             Meaning::Crl { summary, digest } => {
-                let by = self.name(place.by);
-                let known = self.crls.get(&summary.issuer);
-                if known.is_none_or(|known| age(&known.summary) < age(&summary)) {
-                    let issuer = Arc::clone(&summary.issuer);
-                    let note = CrlNote { summary, digest, sequence: place.sequence, at: place.at, by };
-                    self.crls.insert(issuer, note);
+                if self.crls.lacks(&summary) {
+                    let (sequence, at, by) = (place.sequence, place.at, self.name(place.by));
+                    Arc::make_mut(&mut self.crls).take(CrlNote { summary, digest, sequence, at, by });
                 }
             }
         }
@@ -304,7 +290,7 @@ impl State {
             }
         }
         let withdrawn = self.withdrawn.values().flat_map(|gone| [gone.manifest, gone.withdrawal]);
-        let crls = self.crls.values().map(|note| note.sequence);
+        let crls = self.crls.iter().map(|note| note.sequence);
         let live = self.policy().manifests().filter(|live| live.issued_at >= oldest);
         let live = live.filter_map(|live| Some(self.manifests.get(&live.digest)?.sequence));
         let others = withdrawn.chain(crls).chain(live).chain(self.lifts.values().copied()).collect();
@@ -342,8 +328,4 @@ impl Needed {
             }
         }
     }
-}
-
-fn age(summary: &CrlSummary) -> (certs::CrlNumber, i64) {
-    (summary.number, summary.this_update)
 }

@@ -159,6 +159,7 @@ impl Planes {
             revoker: Some(revoker),
             approver: Some(approver),
             approvals: Approvals::default(),
+            crl_issuers: certs::CrlIssuers::anybody(),
             bounds: PolicyBounds::default(),
             silent_upload: config::Limit::Unlimited,
             new_epoch: false,

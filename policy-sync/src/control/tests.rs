@@ -79,6 +79,7 @@ impl Site {
             revoker: Some(self.own_key(Role::Revoker)),
             approver: Some(self.own_key(Role::Approver)),
             approvals: Approvals::default(),
+            crl_issuers: certs::CrlIssuers::anybody(),
             bounds: PolicyBounds::default(),
             silent_upload: config::Limit::Unlimited,
             new_epoch: false,

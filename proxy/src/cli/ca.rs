@@ -88,13 +88,16 @@ pub(crate) struct Issue {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("what").required(true).args(["device", "serial", "certificate"]))]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["device", "gateway", "serial", "certificate"]))]
 pub(crate) struct Revoke {
     #[command(flatten)]
     place: Place,
     /// Every certificate that was issued to this device.
     #[arg(long, value_name = "DEVICE")]
     device: Option<DeviceId>,
+    /// Every certificate that was issued to this gateway.
+    #[arg(long, value_name = "NAME")]
+    gateway: Option<GatewayName>,
     /// The certificate with this serial number, in hex.
     #[arg(long, value_name = "HEX", value_parser = serial)]
     serial: Option<Serial>,
@@ -217,15 +220,20 @@ fn revoke(arguments: &Revoke, printer: &Printer) -> Outcome {
 }
 
 fn withdraw(authority: &Authority, arguments: &Revoke) -> Result<Vec<RevokedRecord>, Failure> {
-    match (&arguments.device, &arguments.serial, &arguments.certificate) {
-        (Some(device), ..) => authority.revoke(Revocable::Device(device)).map_err(explained),
-        (_, Some(Serial(serial)), _) => authority.revoke(Revocable::Serial(serial)).map_err(explained),
-        (_, _, Some(path)) => {
-            let pem = std::fs::read_to_string(path).during(path.display())?;
-            authority.revoke(Revocable::Certificate(&pem)).map_err(explained)
-        }
-        (None, None, None) => Err(Failure::usage("name what to revoke: --device, --serial or --certificate")),
-    }
+    let Revoke { device, gateway, serial, certificate, .. } = arguments;
+    let pem = match certificate {
+        Some(path) => Some(std::fs::read_to_string(path).during(path.display())?),
+        None => None,
+    };
+    let device = device.as_ref().map(Revocable::Device);
+    let gateway = gateway.as_ref().map(Revocable::Gateway);
+    let serial = serial.as_ref().map(|Serial(serial)| Revocable::Serial(serial));
+    let certificate = pem.as_deref().map(Revocable::Certificate);
+    let Some(what) = device.or(gateway).or(serial).or(certificate) else {
+        let missing = "name what to revoke: --device, --gateway, --serial or --certificate";
+        return Err(Failure::usage(missing));
+    };
+    authority.revoke(what).map_err(explained)
 }
 
 fn crl(arguments: &Crl, printer: &Printer) -> Outcome {

@@ -12,7 +12,7 @@ use config::settings::{AuditSink, ControlSettings};
 use policy_sync::control::api::{self, ApiOptions};
 use policy_sync::control::callers::{CallerLimits, Callers};
 use policy_sync::control::checkout::Checkout;
-use policy_sync::control::signals::{self, Receiver, Revokes};
+use policy_sync::control::signals::{self, Receiver, ReceiverOptions, Revokes};
 use policy_sync::control::{Plane, PlaneOptions};
 use policy_sync::{Approvals, KeyRing, PolicyBounds};
 use prometheus::Registry;
@@ -56,7 +56,8 @@ impl Control {
         epoch: Epoch,
     ) -> anyhow::Result<Self> {
         let registry = Registry::new();
-        let Files { ring, tokens, oidc, certificate, gateways, devices } = Files::read(&settings)?;
+        let Files { ring, tokens, oidc, certificate, crl_issuers, gateways, devices } =
+            Files::read(&settings)?;
         let recorder = recorder(&settings, &registry)?;
         let opened = Opened::open(&settings, &registry).await?;
         let optional =
@@ -69,6 +70,7 @@ impl Control {
             revoker: optional("keys.revoker", &settings.keys.revoker)?,
             approver: optional("keys.approver", &settings.keys.approver)?,
             approvals: Approvals::new(&settings.policy.approval),
+            crl_issuers,
             bounds: bounds(&settings),
             silent_upload: settings.policy.upload_bytes,
             new_epoch: epoch == Epoch::New,
@@ -82,8 +84,14 @@ impl Control {
             attempts_per_minute: settings.api.attempts_per_minute,
         };
         let revokes = Arc::clone(&plane) as Arc<dyn Revokes>;
-        let signals =
-            Receiver::new(&settings.signals, revokes, recorder.clone(), &registry).context("signals")?;
+        let signals = Receiver::open(ReceiverOptions {
+            settings: &settings.signals,
+            revokes,
+            memory: opened.transport(),
+            recorder: recorder.clone(),
+            registry: &registry,
+        });
+        let signals = signals.await.context("signals")?;
         let entrance = gateways.map(|trust| Entrance::new(&trust, &certificate)).transpose()?;
         let door = devices.map(|trust| Door::new(&trust, &certificate, &plane, &registry)).transpose()?;
         let checkout = match &settings.policy.directory {

@@ -42,7 +42,7 @@ impl Door {
     /// # Errors
     /// Certificates or lists that cannot be used; nothing has changed then.
     pub(super) fn reload(&self, trust: &TrustSettings, tls: Arc<ServerConfig>) -> anyhow::Result<()> {
-        let update = self.verifier.reload(trust, now()).context("trust")?;
+        let update = self.verifier.reload(trust, now())?;
         for refused in &update.refused {
             tracing::error!(%refused, "crl refused");
         }

@@ -6,7 +6,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use certs::{Document, GatewayTrust, IdentityRule, ServerCertificate, TrustDomain, TrustSettings};
+use certs::{
+    CrlIssuers, Document, GatewayTrust, IdentityRule, ServerCertificate, Strangers, TrustDomain,
+    TrustSettings,
+};
 use config::settings::{ControlSettings, IdentityField, KeyFile, OidcSettings};
 use config::{ApiToken, Source};
 use policy_sync::control::jwks::Jwks;
@@ -20,6 +23,7 @@ pub(super) struct Files {
     pub(super) tokens: Tokens,
     pub(super) oidc: Option<Oidc>,
     pub(super) certificate: ServerCertificate,
+    pub(super) crl_issuers: CrlIssuers,
     /// Present exactly where gateways connect.
     pub(super) gateways: Option<GatewayTrust>,
     /// Present exactly where agents connect.
@@ -39,6 +43,7 @@ impl Files {
             oidc: settings.oidc.as_ref().map(oidc).transpose().context("oidc")?,
             certificate: ServerCertificate::load(&settings.tls.certificate, &settings.tls.key)
                 .context("tls.certificate")?,
+            crl_issuers: crl_issuers(settings)?,
             gateways: gateways.then(|| gateway_trust(settings)).transpose()?,
             devices: agents.then(|| device_trust(settings)).transpose()?,
         })
@@ -91,6 +96,16 @@ fn device_trust(settings: &ControlSettings) -> anyhow::Result<TrustSettings> {
         rule,
         crl_max_entries: settings.trust.crl_max_entries as usize,
     })
+}
+
+/// Whose CRLs are taken. Who names the authorities of devices has named everybody whose lists are of use; the authorities of
+/// gateways alone are not all there is.
+fn crl_issuers(settings: &ControlSettings) -> anyhow::Result<CrlIssuers> {
+    let trust = &settings.trust;
+    let mut known = documents("trust.device_ca", &trust.device_ca)?;
+    known.extend(documents("trust.gateway_ca", &trust.gateway_ca)?);
+    let strangers = if trust.device_ca.is_empty() { Strangers::Taken } else { Strangers::Refused };
+    CrlIssuers::read(&known, strangers).context("trust.device_ca, trust.gateway_ca")
 }
 
 fn trust_domain(settings: &ControlSettings) -> anyhow::Result<TrustDomain> {

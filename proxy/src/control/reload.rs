@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use audit::{Event, EventType};
+use certs::GatewayVerifier;
 use config::Source;
 use config::settings::ControlSettings;
 use policy_sync::Approvals;
@@ -37,12 +38,14 @@ fn attempt(control: &Control) -> anyhow::Result<()> {
     let old = control.settings.load_full();
     warn_of_fixed(&old, &settings);
     keep_fixed(&old, &mut settings);
-    // Everything that can fail comes first; putting the signals in force is the last of it.
-    let Files { ring, tokens, oidc, certificate, gateways, devices } = Files::read(&settings)?;
-    let api = api_tls(&certificate)?;
+    // Everything that can fail comes first, and changes nothing; the trust of devices, which is judged and put in force at
+    // once, is the last of it.
+    let Files { ring, tokens, oidc, certificate, crl_issuers, gateways, devices } = Files::read(&settings)?;
+    let api = api_tls(&certificate).context("tls.certificate")?;
     let entrance = match (&control.entrance, &gateways) {
         (Some(entrance), Some(trust)) => {
-            Some((entrance, trust, entrance_tls(&certificate, &entrance.verifier)?))
+            let next = GatewayVerifier::new(trust).context("trust.gateway_ca, trust.crls")?;
+            Some((entrance, next, entrance_tls(&certificate, &entrance.verifier)?))
         }
         _ => None,
     };
@@ -50,18 +53,20 @@ fn attempt(control: &Control) -> anyhow::Result<()> {
         (Some(door), Some(trust)) => Some((door, trust, door_tls(&certificate, &door.verifier)?)),
         _ => None,
     };
+    let signals = control.signals.prepare(&settings.signals).context("signals")?;
     if let Some((door, trust, tls)) = door {
-        door.reload(trust, tls)?;
+        door.reload(trust, tls).context("trust.device_ca, trust.crls")?;
     }
-    if let Some((entrance, trust, tls)) = entrance {
-        entrance.verifier.reload(trust).context("trust")?;
+    if let Some((entrance, next, tls)) = entrance {
+        entrance.verifier.adopt(&next);
         entrance.tls.store(tls);
     }
-    control.signals.reload(&settings.signals).context("signals")?;
+    control.signals.put(signals);
     control.api_tls.store(api);
     control.callers.reload(tokens, oidc);
     control.ring.store(Arc::new(ring.clone()));
-    control.plane.reload(ring, Approvals::new(&settings.policy.approval), bounds(&settings));
+    let approvals = Approvals::new(&settings.policy.approval);
+    control.plane.reload(ring, approvals, crl_issuers, bounds(&settings));
     if let Some(checkout) = &control.checkout {
         // What no key vouched for before may be good now.
         checkout.reconsider();

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use certs::{GatewayTrust, GatewayVerifier, ServerCertificate, gateway_server_config};
+use certs::{
+    CertificateId, GatewayTrust, GatewayVerifier, Refusal, ServerCertificate, gateway_server_config,
+};
 use config::settings::{ControlSettings, Store};
 use policy_sync::control::Plane;
 use policy_sync::transport::Transport;
@@ -67,11 +69,17 @@ impl Entrance {
     }
 
     /// Whom a connection proves: asked at its start and every few seconds, so that a reload ends those it no longer believes.
-    fn identify(&self) -> Identify {
-        let verifier = Arc::clone(&self.verifier);
+    /// What the log revokes proves nobody either.
+    fn identify(&self, plane: &Arc<Plane>) -> Identify {
+        let (verifier, plane) = (Arc::clone(&self.verifier), Arc::clone(plane));
         Arc::new(move |chain: &[CertificateDer<'_>]| {
             let now = jiff::Timestamp::now().as_second();
             let gateway = verifier.identify(chain, now).map_err(|refusal| refusal.to_string())?;
+            let leaf = chain.first().and_then(CertificateId::of);
+            let leaf = leaf.ok_or_else(|| Refusal::Malformed.to_string())?;
+            if plane.with_state(|state| state.revokes(&leaf)) {
+                return Err(format!("{}, by the log of policy", Refusal::Revoked));
+            }
             Ok(gateway.to_string())
         })
     }
@@ -84,7 +92,8 @@ impl Entrance {
         plane: Arc<Plane>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> std::io::Result<()> {
-        serve_gateways(embedded, listener, Arc::clone(&self.tls), self.identify(), plane, shutdown).await
+        let (tls, identify) = (Arc::clone(&self.tls), self.identify(&plane));
+        serve_gateways(embedded, listener, tls, identify, plane, shutdown).await
     }
 }
 

@@ -53,6 +53,7 @@ impl Files {
             revoker: Some(self.key("revoker-1")),
             approver: None,
             approvals: Approvals::default(),
+            crl_issuers: certs::CrlIssuers::anybody(),
             bounds: PolicyBounds::default(),
             silent_upload: config::Limit::Bytes(0),
             new_epoch: false,

@@ -19,7 +19,7 @@ pub(super) const DOCS: &[SettingDoc] = &[
         "trust",
         "device_ca",
         DefaultValue::Absent("required where `listen.agents` is set"),
-        "PEM files of the authorities that issue device certificates.",
+        "PEM files of the authorities that issue device certificates; with them, only CRLs of authorities named here are taken.",
     ),
     setting(
         "trust",

@@ -15,9 +15,10 @@ use arc_swap::ArcSwap;
 use config::{AgentName, DeviceId, ManifestId, UserName};
 use tokio::sync::Notify;
 
-use super::caller::Caller;
+use super::caller::{Caller, Turned};
 use super::view::{View, certificate_targets};
 use crate::change::{Change, Subjects, Touched};
+use crate::control::crls::Crls;
 use crate::control::plane::Plane;
 use crate::log::Position;
 use crate::snapshot::Snapshot;
@@ -28,6 +29,16 @@ use crate::target::CertificateTarget;
 pub(super) struct Current {
     pub(super) position: Position,
     pub(super) policy: Snapshot,
+    pub(super) crls: Arc<Crls>,
+}
+
+impl Current {
+    /// Whether the log revokes no certificate of the caller's path, neither by a revocation nor by a CRL.
+    pub(super) fn certificates_hold(&self, caller: &Caller) -> Result<(), Turned> {
+        let revoked =
+            |certificate| self.policy.revocations().certificate(certificate) || self.crls.list(certificate);
+        if caller.device.chain.iter().any(revoked) { Err(Turned::Revoked) } else { Ok(()) }
+    }
 }
 
 /// Something a change can touch.
@@ -93,7 +104,10 @@ impl Board {
     fn replace(&self, next: Current) {
         let next = Arc::new(next);
         let old = self.current.swap(Arc::clone(&next));
+        let lists = !Arc::ptr_eq(&old.crls, &next.crls);
         match Change::between(&old.policy, &next.policy).touched {
+            // A CRL may list anybody, and comes seldom.
+            _ if lists => self.waiting().all.values().for_each(|woken| woken.notify_one()),
             Touched::All => self.waiting().all.values().for_each(|woken| woken.notify_one()),
             Touched::Some(subjects) => self.wake(&subjects, &old.policy, &next.policy),
         }
@@ -164,7 +178,11 @@ impl Drop for Entry {
 }
 
 fn read(plane: &Plane) -> Current {
-    plane.with_state(|state| Current { position: state.position(), policy: state.policy().clone() })
+    plane.with_state(|state| Current {
+        position: state.position(),
+        policy: state.policy().clone(),
+        crls: Arc::clone(state.crls()),
+    })
 }
 
 /// Follows the log for as long as anybody holds the board.

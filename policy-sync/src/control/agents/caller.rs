@@ -5,8 +5,6 @@ use config::AgentName;
 use http::StatusCode;
 use rustls_pki_types::CertificateDer;
 
-use crate::snapshot::Snapshot;
-
 /// A device that proved who it is, and the agent it asks for.
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
@@ -92,12 +90,4 @@ fn agent_of(query: &str) -> Result<AgentName, Turned> {
     let name = query.strip_prefix("agent=").ok_or(Turned::Query)?;
     let plain = name.replace("%40", "@").replace("%2B", "+").replace("%2b", "+");
     plain.parse().map_err(|_| Turned::Query)
-}
-
-impl Caller {
-    /// Whether no certificate of the path is revoked by the log.
-    pub(super) fn certificates_hold(&self, policy: &Snapshot) -> Result<(), Turned> {
-        let revoked = |certificate| policy.revocations().certificate(certificate);
-        if self.device.chain.iter().any(revoked) { Err(Turned::Revoked) } else { Ok(()) }
-    }
 }

@@ -53,7 +53,7 @@ impl Stream {
         agents.metrics.streams.inc();
         let entry = agents.board.enter(&caller);
         let current = agents.board.current();
-        let seen = View::of(&caller, &current.policy, now());
+        let seen = View::of(&caller, &current, now());
         let began = Instant::now();
         let mut stream = Self {
             agents,
@@ -139,13 +139,13 @@ impl Stream {
     fn look(&mut self) {
         loop {
             let current = self.agents.board.current();
-            let view = View::of(&self.caller, &current.policy, now());
+            let view = View::of(&self.caller, &current, now());
             let news = view.since(&self.seen);
             self.seen = view;
             for news in news {
                 self.tell(&news, &current.position, Some(current.position.sequence));
             }
-            self.ended |= self.caller.certificates_hold(&current.policy).is_err();
+            self.ended |= current.certificates_hold(&self.caller).is_err();
             // What concerns it may be more than before, and may have changed before it was entered there.
             if !self.entry.follow(&self.seen, &current.policy) {
                 return;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use config::{ManifestId, Reason, UserName};
 use serde_json::{Value, json};
 
+use super::board::Current;
 use super::caller::Caller;
 use crate::revocations::StatementId;
 use crate::snapshot::{LiveManifest, Snapshot};
@@ -88,10 +89,12 @@ impl News {
 
 impl View {
     /// What this caller sees at `now`, in Unix seconds.
-    pub(super) fn of(caller: &Caller, policy: &Snapshot, now: i64) -> Self {
+    pub(super) fn of(caller: &Caller, current: &Current, now: i64) -> Self {
+        let policy = &current.policy;
         let (device, agent) = (&caller.device.device, caller.agent.as_ref());
         let selected = policy.manifest_of(device, agent, now);
         let standing = policy.standing(device, &caller.device.chain).and_then(|()| {
+            current.certificates_hold(caller).map_err(|_| Reason::CertificateRevoked)?;
             let manifest = selected?;
             policy.manifest_standing(manifest, now)
         });

@@ -5,17 +5,16 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::{Extension, Json};
 use bytes::Bytes;
-use http::Uri;
 use jiff::Timestamp;
 use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use super::Api;
 use super::body;
-use super::query::Parameters;
+use super::query::NoParameters;
 use super::refusal::{ErrorView, Refusal};
 use super::views::{Binary, CrlView, CrlsView, WrittenView};
-use crate::control::state::CrlNote;
+use crate::control::crls::CrlNote;
 use crate::control::tokens::Caller;
 use crate::log::{Entry, LARGEST_CRL};
 use crate::target::to_hex;
@@ -38,16 +37,15 @@ const LARGEST: usize = LARGEST_CRL / 2 * 3;
     responses(
         (status = 200, description = "it is in force", body = WrittenView),
         (status = 409, description = "a later one of this issuer is in force", body = ErrorView),
-        (status = 422, description = "it is no CRL", body = ErrorView),
+        (status = 422, description = "it is no CRL, or not that of an authority known here", body = ErrorView),
     )
 )]
 pub(super) async fn put(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
-    uri: Uri,
+    _: NoParameters,
     request: Request,
 ) -> Result<Json<WrittenView>, Refusal> {
-    Parameters::of(&uri)?.finish()?;
     let document = body::whole(request, &KINDS, EXPECTED, LARGEST).await?;
     let der = if document.trim_ascii_start().starts_with(b"-----BEGIN") {
         let crl = CertificateRevocationListDer::from_pem_slice(&document);
@@ -64,9 +62,8 @@ pub(super) async fn put(
     get, path = "/api/v1/crls", tag = "certificates", operation_id = "list_crls",
     responses((status = 200, description = "CRLs", body = CrlsView))
 )]
-pub(super) async fn list(State(api): State<Arc<Api>>, uri: Uri) -> Result<Json<CrlsView>, Refusal> {
-    Parameters::of(&uri)?.finish()?;
-    let mut crls: Vec<_> = api.plane.with_state(|state| state.crls().map(view).collect());
+pub(super) async fn list(State(api): State<Arc<Api>>, _: NoParameters) -> Result<Json<CrlsView>, Refusal> {
+    let mut crls: Vec<_> = api.plane.with_state(|state| state.crls().iter().map(view).collect());
     crls.sort_by_key(|crl: &CrlView| crl.sequence);
     Ok(Json(CrlsView { crls }))
 }

@@ -169,10 +169,13 @@ impl From<SubmitFault> for Refusal {
         match fault {
             SubmitFault::Refused(fault) => fault.into(),
             SubmitFault::Malformed(why) => Self::Signed(why),
+            SubmitFault::Crl(why) => Self::Signed(why.to_string()),
             SubmitFault::NotAdmitted(
                 why @ (NotAdmitted::FromTheFuture | NotAdmitted::Superseded | NotAdmitted::Conflict),
             ) => Self::Conflict(why.to_string()),
-            fault @ (SubmitFault::OldCrl | SubmitFault::NotLiftable) => Self::Conflict(fault.to_string()),
+            fault @ (SubmitFault::OldCrl { .. } | SubmitFault::NotLiftable) => {
+                Self::Conflict(fault.to_string())
+            }
             fault @ SubmitFault::NoKey(_) => Self::NoKey(fault.to_string()),
             SubmitFault::Unknown => Self::Unknown,
             fault @ SubmitFault::NotDurable(_) => Self::NotDurable(fault.to_string()),

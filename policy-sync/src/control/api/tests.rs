@@ -104,6 +104,7 @@ impl Served {
             revoker: Some(again("revoker-1")),
             approver: Some(again("approver-1")),
             approvals: Approvals::new(&[approval]),
+            crl_issuers: certs::CrlIssuers::anybody(),
             bounds: PolicyBounds::default(),
             silent_upload: config::Limit::Unlimited,
             new_epoch: false,

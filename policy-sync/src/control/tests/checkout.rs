@@ -111,7 +111,7 @@ async fn revocations_liftings_and_crls_are_brought_and_their_files_may_go() {
     let life = Duration::from_secs(86_400);
     let authority = Authority::init(&fed.site.directory.path().join("ca"), "example.com", life).unwrap();
     write_crl(&fed.place, "ca.pem", authority.crl(life).unwrap().as_bytes()).unwrap();
-    until(|| fed.plane.with_state(|state| state.crls().count() == 1)).await;
+    until(|| fed.plane.with_state(|state| state.crls().iter().count() == 1)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,7 +168,8 @@ async fn a_file_that_is_not_in_order_is_refused_alone_and_taken_once_its_key_is_
     until(|| (refused() - 2.0).abs() < 0.1).await;
     let mut ring = fed.site.ring.clone();
     ring.add(TrustedKey::new(unknown.id().clone(), unknown.public(), &[Role::Author])).unwrap();
-    fed.plane.reload(ring, Approvals::default(), PolicyBounds::default());
+    let (approvals, anybody) = (Approvals::default(), certs::CrlIssuers::anybody());
+    fed.plane.reload(ring, approvals, anybody, PolicyBounds::default());
     fed.checkout.as_ref().unwrap().reconsider();
     fed.until_live(&["cm-1", "cm-2"]).await;
     until(|| (refused() - 1.0).abs() < 0.1).await;
