@@ -5,7 +5,7 @@
 //! its gateway is set up; [`gateway`] is its [`process`]; a [`fleet`] has a control plane and several sites; [`pki`],
 //! [`keys`], [`manifest`] and [`policy`] are what it is given; [`device`], [`wire`], [`answer`], [`http2`] and [`tunnel`]
 //! are the device side; [`origin`] the destination side; [`events`] and [`metrics`] what the gateway says about itself;
-//! [`nats`] the servers that a control plane may keep its log on; [`wait`] the only place that waits.
+//! [`nats`] the servers that a control plane may keep its log on; a [`provider`] signs tokens; [`wait`] the only place that waits.
 //!
 //! Everything is on loopback and on ports that the system picks. Nothing here sleeps for luck: every wait is for a
 //! state, with a bound. It relies on the gateway only through its sockets, files and signals, never on its code.
@@ -27,6 +27,7 @@ pub mod origin;
 pub mod pki;
 pub mod policy;
 pub mod process;
+pub mod provider;
 pub mod settings;
 pub mod site;
 pub mod tunnel;
@@ -40,7 +41,7 @@ pub use fleet::{Fleet, Role};
 pub use http2::Http2;
 pub use lab::Lab;
 pub use manifest::Draft;
-pub use origin::{Behaviour, Capture, DnsOrigin, HttpOrigin, TlsOrigin};
+pub use origin::{Behaviour, Capture, DnsOrigin, HttpOrigin, TlsOrigin, Unanswering};
 pub use site::Site;
 pub use tunnel::{End, Over, Tunnel};
 pub use wait::{eventually, promptly, within};

@@ -105,6 +105,22 @@ impl Settings {
         self
     }
 
+    /// Adds an entry to a section that there may be several of, such as `signals`; its keys by their dotted paths. Of the
+    /// same key the last one counts.
+    ///
+    /// # Panics
+    /// When the section is no list, or a path has no section.
+    pub fn entry(&mut self, section: &str, keys: &[(&str, Value)]) -> &mut Self {
+        let mut entry = Table::new();
+        for (path, value) in keys {
+            let (_, key) = path.rsplit_once('.').expect("a path has a section and a key");
+            entry.insert(key.to_owned(), value.clone());
+        }
+        let entries = self.0.entry(section).or_insert_with(|| Value::Array(Vec::new()));
+        entries.as_array_mut().expect("a list of entries").push(Value::Table(entry));
+        self
+    }
+
     /// Adds a name that the gateway resolves without DNS.
     ///
     /// # Panics

@@ -72,6 +72,9 @@ impl FleetBuilder {
         let address = address();
         equip_control(&place, &pki, &keys, address);
         for listener in ["api", "gateways", "ops"] {
+            if self.control.text(&format!("listen.{listener}")).is_some() {
+                continue;
+            }
             let ip = if listener == "ops" { Ipv4Addr::LOCALHOST } else { address };
             self.control.set(&format!("listen.{listener}"), format!("{ip}:0"));
         }
@@ -87,6 +90,9 @@ impl FleetBuilder {
         self.control.set("listen.ops", told.ops.to_string());
         let gateways = told.gateways.expect("a control plane with an embedded log listens for gateways");
         self.control.set("listen.gateways", gateways.to_string());
+        if let Some(agents) = told.agents {
+            self.control.set("listen.agents", agents.to_string());
+        }
         self.control.write(&place.join("control.toml"));
         self.member.set("policy.source", format!("control:https://{gateways}"));
         let mut fleet = Fleet {

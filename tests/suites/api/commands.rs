@@ -8,7 +8,7 @@ use lab::{Behaviour, Capture, Draft, Fleet, Role};
 use serde_json::Value;
 
 /// Runs a command as whoever has this token.
-fn run(fleet: &Fleet, token: &str, arguments: &[&str]) -> Output {
+pub(crate) fn run(fleet: &Fleet, token: &str, arguments: &[&str]) -> Output {
     let ca = fleet.dir().join("control-ca.pem");
     std::fs::write(&ca, fleet.pki.authority.certificate_pem()).expect("written");
     let url = format!("https://{}", fleet.control().addresses.api);
@@ -22,15 +22,15 @@ fn run(fleet: &Fleet, token: &str, arguments: &[&str]) -> Output {
         .expect("the program runs")
 }
 
-fn as_role(fleet: &Fleet, role: Role, arguments: &[&str]) -> Output {
+pub(crate) fn as_role(fleet: &Fleet, role: Role, arguments: &[&str]) -> Output {
     run(fleet, fleet.tokens.of(role), arguments)
 }
 
-fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.as_slice(), output.stderr.as_slice()].concat()).into_owned()
 }
 
-fn json(output: &Output) -> Value {
+pub(crate) fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|fault| panic!("{fault}: {}", text(output)))
 }
 

@@ -49,6 +49,76 @@ async fn a_withdrawn_token_is_worth_nothing_after_a_reload_and_a_broken_file_cha
     assert_eq!(status(&fleet, Role::Auditor).await, 200);
 }
 
+/// What the last reload that was refused was refused for.
+fn refusal(fleet: &Fleet) -> String {
+    let events = std::fs::read_to_string(file(fleet, "events.jsonl")).expect("events");
+    let events = events.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let refused = events.filter(|event| event["event_type"] == "system.reload_refused");
+    refused.last().map(|event| event["detail"].to_string()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_reload_with_one_bad_part_changes_nothing_and_names_it() {
+    let builder = Fleet::builder().gateways(0).control(|settings| {
+        settings.set("listen.agents", "127.0.0.1:0");
+        settings.set("trust.device_ca", vec!["../ca/ca.pem"]).set("trust.crls", vec!["../device-ca.crl"]);
+    });
+    let fleet = builder.start().await;
+    // Good news in every other part: the viewer's token is gone, and a manifest may live longer.
+    let tokens = std::fs::read_to_string(file(&fleet, "tokens.toml")).expect("the tokens");
+    let (_, others) = tokens.split_at(tokens[1..].find("[[tokens]]").expect("more than one token") + 1);
+    std::fs::write(file(&fleet, "tokens.toml"), others).expect("written");
+    std::fs::write(file(&fleet, "empty.pem"), "").expect("written");
+    let text = |value: &str| toml::Value::from(value);
+    let files = |name: &str| toml::Value::from(vec![name]);
+    for (setting, value) in [
+        ("trust.gateway_ca", files("missing.pem")),
+        ("trust.gateway_ca", files("empty.pem")),
+        ("trust.device_ca", files("empty.pem")),
+        ("trust.crls", files("missing.crl")),
+        ("trust.crls", files("empty.pem")),
+        ("tls.certificate", text("empty.pem")),
+        ("keys.ring", text("missing.toml")),
+        ("api.tokens", text("missing.toml")),
+        ("policy.max_ttl", text("for ever")),
+        ("signals.ca", text("missing.pem")),
+    ] {
+        let mut settings = fleet.settings.clone();
+        settings.set("policy.max_ttl", "48h");
+        match setting.strip_prefix("signals.") {
+            Some(_) => {
+                let subjects = toml::Value::from(vec![toml::Table::from_iter([
+                    ("format".to_owned(), text("email")),
+                    ("to".to_owned(), text("user")),
+                ])]);
+                let events = toml::Table::from_iter([("session-revoked".to_owned(), files("user"))]);
+                let keys = [
+                    ("signals.name", text("idp")),
+                    ("signals.issuer", text("https://idp.example")),
+                    ("signals.audience", text("https://control.example")),
+                    ("signals.jwks", text("https://idp.example/keys")),
+                    ("signals.subjects", subjects),
+                    ("signals.events", events.into()),
+                    (setting, value),
+                ];
+                settings.entry("signals", &keys);
+            }
+            None => {
+                settings.set(setting, value);
+            }
+        }
+        settings.write(&file(&fleet, "control.toml"));
+        assert!(!hang_up(&fleet).await, "{setting}");
+        let said = refusal(&fleet);
+        let named = if setting == "signals.ca" { "signals" } else { setting };
+        assert!(said.contains(named), "{setting}: {said}");
+        assert_eq!(status(&fleet, Role::Viewer).await, 200, "{setting}: nothing of it is in force");
+    }
+    fleet.settings.write(&file(&fleet, "control.toml"));
+    assert!(hang_up(&fleet).await);
+    assert_eq!(status(&fleet, Role::Viewer).await, 401);
+}
+
 #[tokio::test]
 async fn a_gateway_whose_certificate_is_revoked_is_cut_off_by_a_reload() {
     let mut fleet = Fleet::with(2, []).await;

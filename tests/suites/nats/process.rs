@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use lab::fleet::ControlPlane;
 use lab::nats::Nats;
 use lab::settings::Settings;
 use lab::wait::{PATIENCE, never_for};
-use lab::{Behaviour, Capture, Draft, Lab, eventually};
+use lab::{Behaviour, Capture, Draft, Fleet, Lab, eventually};
 use policy_sync::log::Entry;
 use policy_sync::transport::nats::NatsOptions;
 use policy_sync::{Role, SigningKey};
@@ -131,4 +132,21 @@ async fn a_gateway_follows_the_log_under_its_prefix() {
     gateway.lab.ready().await;
     own.knows("gw-1", true).await;
     assert!(other.plane.gateways().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_plane_starts_where_every_server_that_is_named_says_that_it_syncs() {
+    let Some(nats) = Nats::start().await else { return };
+    let mut fleet = Fleet::builder().gateways(0).start().await;
+    let place = fleet.dir().join("control");
+    let source = format!("nats:{}", nats.options().servers.join(","));
+    fleet.settings.set("store.source", source).remove("listen.gateways");
+    for (monitoring, starts) in [("http://127.0.0.1:1".to_owned(), false), (nats.monitoring(), true)] {
+        fleet.crash_control();
+        fleet.settings.set("nats.monitoring", vec![monitoring]);
+        fleet.settings.write(&place.join("control.toml"));
+        let started = ControlPlane::start(&place, PATIENCE).await;
+        let log = std::fs::read_to_string(place.join("control.log")).unwrap();
+        assert_eq!(started.is_ok(), starts, "{log}");
+    }
 }
