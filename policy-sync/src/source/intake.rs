@@ -1,8 +1,8 @@
 //! The one way in for signed policy, whatever transport brings it: verify, admit, publish, remember, report.
 //!
-//! The order matters. A change takes effect first: the snapshot is swapped and enforced. Only then is it recorded and handed
-//! out as what is to be written down, so that no disk stands between a revocation and the sessions it ends. Runs on the
-//! thread of its source; nothing here waits for a session or for a disk, once it is open.
+//! The order matters. A change takes effect first: the snapshot is swapped and enforced. Only then is it recorded. What is to
+//! be written down is handed out and written elsewhere, so that no disk stands between a revocation and the sessions it
+//! ends. Runs on the thread of its source; nothing here waits for a session or for a disk, once it is open.
 
 mod outcome;
 
@@ -251,6 +251,13 @@ impl Intake {
                 self.file(FileWork::Drop { digest: live.digest });
             }
         }
+    }
+
+    /// What has been said since the last call and is to be remembered, for a disk that is to begin with it before it is
+    /// published. The rest is in [`Intake::writing`].
+    pub(crate) fn words(&mut self) -> Writing {
+        let words = self.batch.writing.entries.extract_if(.., |entry| matches!(entry, Entry::Statement(_)));
+        Writing { entries: words.collect(), ..Writing::default() }
     }
 
     /// What has to be written down of everything since the last call. To be called after publishing.

@@ -1,7 +1,8 @@
 //! The thread that writes down what was followed, so that no disk stands between one revocation and the next.
 //!
 //! What is handed over while it writes is written together with the next sync. A ticket says when what it was given for
-//! is on the disk; nothing is reported as enforced before that.
+//! is on the disk; nothing is reported as enforced before that. A revocation is handed over before it is put in force, so
+//! that the disk works while the sessions are cut; neither waits for the other.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -19,28 +20,48 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Ticket(u64);
 
 #[derive(Default)]
-struct Desk {
+struct Waiting {
     writing: Writing,
+    /// The last one that was given out.
     ticket: Ticket,
     stop: bool,
 }
 
 #[derive(Default)]
 struct Shared {
-    desk: Mutex<Desk>,
+    waiting: Mutex<Waiting>,
     handed_over: Condvar,
 }
 
 impl Shared {
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where things to be written are handed over.
+#[derive(Clone, Default)]
+pub(super) struct Desk(Arc<Shared>);
+
+impl Desk {
+    /// Hands over what is to be written. Never waits for the disk. The ticket is that of everything handed over until now.
+    pub(super) fn put(&self, writing: Writing) -> Ticket {
+        let mut waiting = self.0.waiting();
+        if writing.is_empty() {
+            return waiting.ticket;
+        }
+        let ticket = Ticket(waiting.ticket.0 + 1);
+        waiting.writing.absorb(writing);
+        waiting.ticket = ticket;
+        drop(waiting);
+        self.0.handed_over.notify_one();
+        ticket
     }
 }
 
 pub(super) struct Keeper {
-    shared: Arc<Shared>,
+    desk: Desk,
     kept: watch::Receiver<Ticket>,
-    last: Ticket,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -49,28 +70,20 @@ impl Keeper {
     pub(super) fn start(memory: Memory) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let (done, kept) = watch::channel(Ticket::default());
-        let desk = shared.clone();
+        let desk = Desk(shared.clone());
         let thread =
-            thread::Builder::new().name("policy-disk".into()).spawn(move || work(memory, &desk, &done))?;
-        Ok(Self { shared, kept, last: Ticket::default(), thread: Some(thread) })
+            thread::Builder::new().name("policy-disk".into()).spawn(move || work(memory, &shared, &done))?;
+        Ok(Self { desk, kept, thread: Some(thread) })
     }
 
-    /// Hands over what is to be written. Never waits for the disk.
-    pub(super) fn put(&mut self, writing: Writing) -> Ticket {
-        if !writing.is_empty() {
-            self.last = Ticket(self.last.0 + 1);
-            let mut desk = self.shared.desk();
-            desk.writing.absorb(writing);
-            desk.ticket = self.last;
-            drop(desk);
-            self.shared.handed_over.notify_one();
-        }
-        self.last
+    /// Where things to be written are handed over.
+    pub(super) fn desk(&self) -> &Desk {
+        &self.desk
     }
 
     /// How many files wait to be written.
     pub(super) fn backlog(&self) -> usize {
-        self.shared.desk().writing.files.len()
+        self.desk.0.waiting().writing.files.len()
     }
 
     /// What is on the disk by now.
@@ -89,8 +102,8 @@ impl Keeper {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        self.shared.desk().stop = true;
-        self.shared.handed_over.notify_one();
+        self.desk.0.waiting().stop = true;
+        self.desk.0.handed_over.notify_one();
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
@@ -100,17 +113,17 @@ impl Drop for Keeper {
 fn work(mut memory: Memory, shared: &Shared, done: &watch::Sender<Ticket>) {
     let mut durability = Durability::Durable;
     loop {
-        let mut desk = shared.desk();
-        while desk.writing.is_empty() && !desk.stop {
+        let mut waiting = shared.waiting();
+        while waiting.writing.is_empty() && !waiting.stop {
             if durability == Durability::Behind {
-                let waited = shared.handed_over.wait_timeout(desk, RETRY);
-                desk = waited.unwrap_or_else(PoisonError::into_inner).0;
+                let waited = shared.handed_over.wait_timeout(waiting, RETRY);
+                waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
                 break;
             }
-            desk = shared.handed_over.wait(desk).unwrap_or_else(PoisonError::into_inner);
+            waiting = shared.handed_over.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
-        let (writing, ticket, stop) = (std::mem::take(&mut desk.writing), desk.ticket, desk.stop);
-        drop(desk);
+        let (writing, ticket, stop) = (std::mem::take(&mut waiting.writing), waiting.ticket, waiting.stop);
+        drop(waiting);
         durability = memory.write(writing);
         if durability == Durability::Durable {
             done.send_replace(ticket);

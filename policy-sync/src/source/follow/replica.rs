@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use super::Clock;
 use super::course::{Bearing, Beat, Course, Want};
 use super::holdings::Holdings;
+use super::keeper::Desk;
 use super::proof::{self, Checked, Opened, Proven};
 use super::receipts::Reached;
 use super::refusal::{Refusal, Refusals};
@@ -37,6 +38,8 @@ pub(super) struct Replica {
     pub(super) refusals: Refusals,
     clock: Clock,
     enforced: Vec<Enforced>,
+    /// Where words are handed over to be written down while they are put in force.
+    desk: Option<Desk>,
     /// When a control plane was last heard of in good order.
     alive: Instant,
 }
@@ -49,7 +52,21 @@ impl Replica {
         refusals: Refusals,
         clock: Clock,
     ) -> Self {
-        Self { intake, course, holdings, refusals, clock, enforced: Vec::new(), alive: Instant::now() }
+        Self {
+            intake,
+            course,
+            holdings,
+            refusals,
+            clock,
+            enforced: Vec::new(),
+            desk: None,
+            alive: Instant::now(),
+        }
+    }
+
+    /// Has revocations and liftings written down from here on while they are put in force, and not only afterwards.
+    pub(super) fn remember_at(&mut self, desk: Desk) {
+        self.desk = Some(desk);
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -281,6 +298,9 @@ impl Replica {
 
     /// Puts everything taken since the last publication in force.
     pub(super) fn publish(&mut self, arrived: Instant) {
+        if let Some(desk) = &self.desk {
+            desk.put(self.intake.words());
+        }
         let Published { statements, receipt } = self.intake.publish(arrived);
         let latency_us = u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX);
         let mut receipt = Some(receipt);

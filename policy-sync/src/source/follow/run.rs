@@ -94,7 +94,7 @@ enum Wake {
 
 impl Runner {
     pub(super) fn new(
-        replica: Replica,
+        mut replica: Replica,
         (keeper, kept): (Keeper, Kept),
         receipts: Receipts,
         link: Arc<dyn Link>,
@@ -103,6 +103,7 @@ impl Runner {
         let (sender, frames) = mpsc::channel(FRAMES);
         let now = tokio::time::Instant::now();
         let reconsider = replica.holdings.all_parked();
+        replica.remember_at(keeper.desk().clone());
         Self {
             replica,
             keeper,
@@ -177,7 +178,7 @@ impl Runner {
             self.account();
         }
         let writing = self.replica.intake.close();
-        self.keeper.put(writing);
+        self.keeper.desk().put(writing);
     }
 
     fn hear(&mut self, first: Option<Heard>) {
@@ -203,7 +204,7 @@ impl Runner {
     /// Hands over what has to be written, and notes what may be reported once it is.
     fn account(&mut self) {
         let (writing, reached, enforced) = self.replica.account();
-        let ticket = self.keeper.put(writing);
+        let ticket = self.keeper.desk().put(writing);
         self.receipts.add(ticket, reached, enforced);
         self.settle();
     }

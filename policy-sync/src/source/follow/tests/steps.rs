@@ -332,3 +332,37 @@ fn a_position_is_not_written_down_before_what_leads_to_it() {
     assert!(journal().contains("\"sequence\":1"));
     assert_eq!(std::fs::read_dir(&kept).unwrap().count(), 1);
 }
+
+/// Notes which tickets the desk had given out when policy was put in force.
+struct Noting {
+    desk: keeper::Desk,
+    tickets: std::sync::Mutex<Vec<keeper::Ticket>>,
+}
+
+impl crate::feed::Enforcer for Noting {
+    fn enforce(&self, _: &Arc<Snapshot>, _: &crate::change::Change) -> crate::feed::Receipt {
+        self.tickets.lock().unwrap().push(self.desk.put(crate::source::memory::Writing::default()));
+        crate::feed::Receipt::default()
+    }
+}
+
+#[test]
+fn the_disk_has_a_revocation_before_its_sessions_are_cut() {
+    let plane = Plane::new();
+    let mut bench = Bench::new(&plane);
+    bench.begin(&plane);
+    let desk = keeper::Desk::default();
+    let noting = Arc::new(Noting { desk: desk.clone(), tickets: std::sync::Mutex::default() });
+    bench.feed.subscribe(noting.clone());
+    bench.replica.remember_at(desk);
+    let (hint, _) = plane.revocation("device-1");
+    bench.take(&hint);
+    let tickets = noting.tickets.lock().unwrap().clone();
+    assert_eq!(tickets.len(), 1);
+    assert!(tickets[0] > keeper::Ticket::default(), "it was handed over first");
+    let (left, ..) = bench.replica.account();
+    assert!(
+        left.entries.iter().all(|entry| !matches!(entry, crate::journal::Entry::Statement(_))),
+        "and once"
+    );
+}
