@@ -24,7 +24,7 @@ pub(super) enum Brought {
     Head(Result<Option<Bytes>, TransportFault>),
     /// A chunk is at hand; these are the revocations in it.
     Chunk(Result<Vec<Opened>, ChunkFault>),
-    /// Everything in a chunk that is at hand.
+    /// Everything else in a chunk that is at hand.
     Entries(Result<Vec<Opened>, ChunkFault>),
     /// What is kept under these digests, and what it proves now.
     Kept(Vec<Reproved>),
@@ -78,7 +78,7 @@ pub(super) fn chunk(
             Ok(Err(_)) | Err(_) => fetch_chunk(&link, kept, digest).await,
         };
         let proved = match entries {
-            Ok(entries) => prove(only_revocations(entries), authorities).await,
+            Ok(entries) => prove(entries.into_iter().filter(is_revocation).collect(), authorities).await,
             Err(fault) => Err(fault),
         };
         Brought::Chunk(proved)
@@ -95,12 +95,15 @@ async fn fetch_chunk(link: &Arc<dyn Link>, kept: Kept, digest: [u8; 32]) -> Resu
     read.await.unwrap_or(Err(ChunkFault::Unfinished))
 }
 
-/// Proves everything in a chunk that is at hand.
+/// Proves everything in a chunk that is at hand, but for the revocations: those were taken when it came.
 pub(super) fn entries(kept: Kept, digest: [u8; 32], authorities: Arc<Authorities>) -> Errand {
     Box::pin(async move {
         let read = spawn_blocking(move || entries_at_hand(&kept, &digest)).await;
         Brought::Entries(match read.unwrap_or(Err(ChunkFault::Unfinished)) {
-            Ok(entries) => prove(entries, authorities).await,
+            Ok(mut entries) => {
+                entries.retain(|entry| !is_revocation(entry));
+                prove(entries, authorities).await
+            }
             Err(fault) => Err(fault),
         })
     })
@@ -111,8 +114,8 @@ fn entries_at_hand(kept: &Kept, digest: &[u8; 32]) -> Result<Vec<Entry>, ChunkFa
     Ok(read_chunk(digest, &chunk)?)
 }
 
-fn only_revocations(entries: Vec<Entry>) -> Vec<Entry> {
-    entries.into_iter().filter(|entry| matches!(entry, Entry::Revocation(_))).collect()
+fn is_revocation(entry: &Entry) -> bool {
+    matches!(entry, Entry::Revocation(_))
 }
 
 async fn prove(entries: Vec<Entry>, authorities: Arc<Authorities>) -> Result<Vec<Opened>, ChunkFault> {

@@ -373,13 +373,18 @@ impl Runner {
             let most = slices.len().min(SLICE);
             self.replica.take_entries(slices.drain(..most), named);
         }
+        self.publish_in_time(!self.has_slices());
+        self.advance_resync();
+    }
+
+    /// Publishes what was taken while catching up, unless that was done a moment ago and more is to come.
+    fn publish_in_time(&mut self, last: bool) {
         let (at, took) = self.published;
-        if !self.has_slices() || at.elapsed() > took * PUBLISH_SHARE {
+        if last || at.elapsed() > took * PUBLISH_SHARE {
             let began = Instant::now();
             self.replica.publish(began);
             self.published = (Instant::now(), began.elapsed());
         }
-        self.advance_resync();
     }
 }
 

@@ -1,7 +1,6 @@
 //! How a snapshot is taken: its chunks fetched, the revocations in them enforced at once, then everything put in force.
 
 use std::collections::{HashSet, VecDeque};
-use std::time::Instant;
 
 use super::Runner;
 use crate::log::SnapshotHead;
@@ -35,13 +34,14 @@ impl Runner {
     }
 
     pub(super) fn take_chunk(&mut self, revocations: Vec<Opened>) {
-        let arrived = Instant::now();
         let mut named = HashSet::new();
         self.replica.take_entries(revocations, &mut named);
-        self.replica.publish(arrived);
-        if let Some(Resync::Fetching { next, .. }) = &mut self.resync {
+        let mut last = true;
+        if let Some(Resync::Fetching { head, next }) = &mut self.resync {
             *next += 1;
+            last = *next >= head.chunks.len();
         }
+        self.publish_in_time(last);
         self.went(Progress::Some);
         self.advance_resync();
     }
