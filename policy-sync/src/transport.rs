@@ -121,6 +121,12 @@ pub trait Transport: Send + Sync + 'static {
     /// Returns when the log may have grown beyond the sequence `after` through another control plane. May return early.
     fn grown(&self, after: u64) -> BoxFuture<'_, ()>;
 
+    /// The last sequence of the log, by the word of whoever decides that, given now; an error when nobody can say. `known` is
+    /// the last one that is known, and is the answer where nobody else writes.
+    fn end(&self, known: u64) -> BoxFuture<'_, Result<u64, TransportFault>> {
+        Box::pin(std::future::ready(Ok(known)))
+    }
+
     /// The head of the latest snapshot that was kept.
     fn snapshot(&self) -> BoxFuture<'_, Result<Option<Bytes>, TransportFault>>;
 

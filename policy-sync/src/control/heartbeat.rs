@@ -1,6 +1,8 @@
 //! How far the log reaches, said again every second.
 //!
-//! Never speaks of a moment before one that it spoke of, whatever happens to the clock: gateways take only later ones.
+//! Says of a moment only what whoever decides over the log has said since that moment: a control plane that is cut off with a
+//! part of a fleet would else keep that part fresh while others write. Never speaks of a moment before one that it spoke
+//! of, whatever happens to the clock: gateways take only later ones.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::submission::Inner;
 use crate::log::{Heartbeat, Position};
-use crate::transport::Frame;
+use crate::transport::{Frame, TransportFault};
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(1);
@@ -41,11 +43,27 @@ pub(super) async fn run(inner: Arc<Inner>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let position = inner.state().position();
-        let heartbeat = inner.pulse.beat(&position, Timestamp::now());
-        inner.transport.broadcast(Frame::Heartbeat(heartbeat.seal(&inner.keys.control)));
+        let now = Timestamp::now();
+        match reached(&inner).await {
+            Ok(Some(position)) => {
+                let heartbeat = inner.pulse.beat(&position, now);
+                inner.transport.broadcast(Frame::Heartbeat(heartbeat.seal(&inner.keys.control)));
+            }
+            Ok(None) => tracing::debug!("no heartbeat: the log is not followed to its end yet"),
+            Err(fault) => tracing::warn!(%fault, "no heartbeat: nobody says how far the log reaches"),
+        }
         inner.measure();
     }
+}
+
+/// Where this control plane has followed the log to, once that is as far as it reaches by now; `None` when that takes long.
+async fn reached(inner: &Inner) -> Result<Option<Position>, TransportFault> {
+    let known = inner.state().position().sequence;
+    let end = inner.transport.end(known).await?;
+    let mut changes = inner.changes.subscribe();
+    let followed = changes.wait_for(|position| position.sequence >= end);
+    let followed = tokio::time::timeout(EVERY, followed).await;
+    Ok(followed.ok().and_then(|position| position.ok().map(|position| *position)))
 }
 
 #[cfg(test)]

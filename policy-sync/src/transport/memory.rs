@@ -160,6 +160,11 @@ impl Transport for MemoryLog {
         })
     }
 
+    fn end(&self, _known: u64) -> BoxFuture<'_, Result<u64, TransportFault>> {
+        let log = self.log();
+        now(log.writable().map(|()| log.end))
+    }
+
     fn snapshot(&self) -> BoxFuture<'_, Result<Option<Bytes>, TransportFault>> {
         now(Ok(self.log().head.clone()))
     }

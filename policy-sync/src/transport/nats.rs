@@ -232,6 +232,13 @@ impl Transport for NatsTransport {
         Box::pin(self.grown_beyond(after))
     }
 
+    fn end(&self, _known: u64) -> BoxFuture<'_, Result<u64, TransportFault>> {
+        Box::pin(async move {
+            let era = self.snapshots.era().await?;
+            Ok(era.sequence(self.records.last().await?))
+        })
+    }
+
     fn snapshot(&self) -> BoxFuture<'_, Result<Option<Bytes>, TransportFault>> {
         Box::pin(async move { self.snapshots.head().await })
     }

@@ -31,7 +31,7 @@ use crate::log::Position;
 use crate::transport::{Frame, FrameSink, Link, Report, TransportFault};
 
 /// Heartbeats come every second; after so long without one the connection is given up.
-const SILENCE: Duration = Duration::from_secs(5);
+const SILENCE: Duration = Duration::from_secs(10);
 /// How many reports wait to be sent.
 const WAITING_REPORTS: usize = 256;
 
@@ -127,7 +127,7 @@ impl NatsLink {
                     }
                     each(frame);
                 }
-                () = &mut silence => return Err(TransportFault("no heartbeat came over NATS for 5 s".into())),
+                () = &mut silence => return Err(TransportFault("no heartbeat came over NATS for 10 s".into())),
             }
         }
     }

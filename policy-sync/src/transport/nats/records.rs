@@ -44,6 +44,11 @@ impl Era {
     pub(super) fn place(&self, sequence: u64) -> u64 {
         sequence.saturating_add_signed(self.base)
     }
+
+    /// The sequence of the record at this place of the stream; 0 where there is none.
+    pub(super) fn sequence(&self, place: u64) -> u64 {
+        place.saturating_add_signed(self.base.saturating_neg())
+    }
 }
 
 /// The stream of the log.
