@@ -26,7 +26,7 @@ use crate::figures::{Figure, Times, ms};
 use crate::origin::{Order, Origin, PIECE, Watch};
 use crate::process::Cpu;
 use crate::report::{Report, progress};
-use crate::subject::Subject;
+use crate::subject::{Protocol, Subject};
 use crate::tunnel::{self, Tunnel};
 
 /// What a trickling tunnel sends at a time.
@@ -59,6 +59,9 @@ pub(crate) struct Arguments {
     /// Milliseconds between two writes of a trickling tunnel.
     #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     every: u64,
+    /// Tunnels of the revoked device that share an HTTP/2 connection; each has a connection of its own without this.
+    #[arg(long, value_name = "TUNNELS", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    streams: Option<u16>,
     #[command(flatten)]
     aim: Aim,
 }
@@ -133,6 +136,9 @@ pub(crate) fn run(arguments: &Arguments, bound: Duration) -> anyhow::Result<Repo
     }
     progress("signing");
     let (bystander, rounds) = prepare(arguments, &mut deployment)?;
+    if let Some(streams) = arguments.streams {
+        report.method(format!("{streams} tunnels of the revoked device share an HTTP/2 connection"));
+    }
     let Arguments { tunnels, bystanders, every, .. } = arguments;
     report.method(format!(
         "{tunnels} tunnels of the revoked device, every second one writing every {every} ms; {bystanders} of another"
@@ -168,7 +174,12 @@ fn prepare(arguments: &Arguments, deployment: &mut Deployment) -> anyhow::Result
     }
     progress("starting the gateway");
     let bystander = deployment.start(bystander)?;
-    let prepare = |(tls, revocation)| Prepared { target: bystander.as_device(tls), revocation };
+    let protocol = match arguments.streams {
+        Some(streams) => Protocol::H2 { streams: usize::from(streams) },
+        None => Protocol::H1,
+    };
+    let prepare =
+        |(tls, revocation)| Prepared { target: bystander.as_device(tls).over(protocol), revocation };
     let prepared = rounds.into_iter().map(prepare).collect();
     Ok((bystander, prepared))
 }
