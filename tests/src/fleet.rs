@@ -1,17 +1,20 @@
 //! A fleet: control planes, gateways that follow them, and the API that steers both.
 //!
 //! In reading order: [`Fleet`] is what a test holds, [`builder`] says how it is set up, [`control`] is the process of a
-//! control plane, and [`api`] speaks to it. Every gateway is a [`Site`] in a directory of its own.
+//! control plane, [`api`] speaks to it, and [`simulated`] are gateways without a process. Every gateway is a [`Site`] in a directory of its own.
 
 pub mod api;
 pub mod builder;
 pub mod control;
+pub mod simulated;
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use policy_sync::SigningKey;
+use policy_sync::transport::nats::NatsOptions;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -39,10 +42,15 @@ pub struct Fleet {
     pub tokens: Tokens,
     /// The gateways: `gw-1`, `gw-2`, …
     pub gateways: Vec<Site>,
-    /// The settings of the control plane as they were written last.
+    /// The settings of the first control plane as they were written last.
     pub settings: Settings,
     member: Settings,
-    control: Option<ControlPlane>,
+    /// The control planes: one, or several over NATS.
+    planes: Vec<Option<ControlPlane>>,
+    /// The keys of the gateways' reports, where these go over NATS.
+    pub reports: Vec<SigningKey>,
+    /// How gateways reach NATS servers, in turn; nothing where they do not.
+    ways: Vec<NatsOptions>,
     // The last: processes end before their directory goes.
     dir: TempDir,
 }
@@ -80,7 +88,7 @@ impl Fleet {
     /// When it is not running.
     #[must_use]
     pub fn control(&self) -> &ControlPlane {
-        self.control.as_ref().expect("the control plane runs")
+        self.plane(0)
     }
 
     /// The same, to be asked for its end.
@@ -88,7 +96,22 @@ impl Fleet {
     /// # Panics
     /// When it is not running.
     pub fn control_mut(&mut self) -> &mut ControlPlane {
-        self.control.as_mut().expect("the control plane runs")
+        self.planes[0].as_mut().expect("the control plane runs")
+    }
+
+    /// The control plane of this number, from 0.
+    ///
+    /// # Panics
+    /// When it is not running.
+    #[must_use]
+    pub fn plane(&self, number: usize) -> &ControlPlane {
+        self.planes[number].as_ref().expect("the control plane runs")
+    }
+
+    /// The API of the control plane of this number, from 0, with a token that has this role and no other.
+    #[must_use]
+    pub fn api_of(&self, plane: usize, role: Role) -> Api {
+        Api::new(self.plane(plane).addresses.api, self.pki.roots(), self.tokens.of(role))
     }
 
     /// The API, with a token that has this role and no other.
@@ -261,7 +284,12 @@ impl Fleet {
 
     /// Ends the control plane without warning.
     pub fn crash_control(&mut self) {
-        self.control = None;
+        self.crash_plane(0);
+    }
+
+    /// Ends the control plane of this number, from 0, without warning.
+    pub fn crash_plane(&mut self, number: usize) {
+        self.planes[number] = None;
     }
 
     /// Ends the control plane in good order.
@@ -272,7 +300,7 @@ impl Fleet {
         self.control().signal(rustix::process::Signal::TERM);
         let status = self.control_mut().ended(PATIENCE).await;
         assert!(status.success(), "the control plane ended with {status}");
-        self.control = None;
+        self.planes[0] = None;
     }
 
     /// Starts an ended control plane over the same files and at the same addresses, and waits until it is ready.
@@ -288,16 +316,26 @@ impl Fleet {
     /// # Panics
     /// When it does not start.
     pub async fn start_control_within(&mut self, limit: Duration) {
-        let started = ControlPlane::start(&self.dir.path().join("control"), limit).await;
-        self.control = Some(started.expect("the control plane starts again"));
+        self.start_plane_within(0, limit).await;
+    }
+
+    /// Starts the ended control plane of this number, from 0, within so long.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_plane_within(&mut self, number: usize, limit: Duration) {
+        let started = ControlPlane::start(&self.dir.path().join(builder::place(number)), limit).await;
+        self.planes[number] = Some(started.expect("the control plane starts again"));
     }
 
     /// Prints the ends of the logs of all processes.
     pub fn print(&self) {
-        let dir = self.dir.path().join("control");
-        for file in ["control.log", "events.jsonl"] {
-            let text = std::fs::read_to_string(dir.join(file)).unwrap_or_default();
-            eprintln!("--- control/{file}\n{}", tail(&text));
+        for place in (0..self.planes.len()).map(builder::place) {
+            for file in ["control.log", "events.jsonl"] {
+                let text =
+                    std::fs::read_to_string(self.dir.path().join(&place).join(file)).unwrap_or_default();
+                eprintln!("--- {place}/{file}\n{}", tail(&text));
+            }
         }
     }
 }

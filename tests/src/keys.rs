@@ -44,11 +44,25 @@ impl Keys {
         keys
     }
 
+    /// Makes a key for the reports of each of these gateways, writes them to `NAME.report` in `dir`, and adds them to the ring
+    /// there.
+    ///
+    /// # Panics
+    /// When a file cannot be written.
+    #[must_use]
+    pub fn enrol(&self, dir: &Path, gateways: &[String]) -> Vec<SigningKey> {
+        let (mut ring, mut keys) = (self.ring(), Vec::new());
+        for name in gateways {
+            let key = key(name);
+            key.write(&dir.join(format!("{name}.report"))).expect("the key is written");
+            ring += &entry((&key, "gateway"));
+            keys.push(key);
+        }
+        std::fs::write(dir.join("keys.toml"), ring).expect("the ring is written");
+        keys
+    }
+
     fn ring(&self) -> String {
-        let entry = |(key, role): (&SigningKey, &str)| {
-            let public = key.public().to_base64();
-            format!("[[keys]]\nid = \"{}\"\npublic = \"{public}\"\nroles = [\"{role}\"]\n", key.id())
-        };
         let keys = [
             (&self.author, "author"),
             (&self.revoker, "revoker"),
@@ -79,6 +93,12 @@ impl Keys {
             Ok(last) | Err(last) => now.max(last + 1),
         }
     }
+}
+
+/// What a ring says of a key with a role.
+fn entry((key, role): (&SigningKey, &str)) -> String {
+    let public = key.public().to_base64();
+    format!("[[keys]]\nid = \"{}\"\npublic = \"{public}\"\nroles = [\"{role}\"]\n", key.id())
 }
 
 /// A new key under this name.

@@ -5,7 +5,8 @@
 //! its gateway is set up; [`gateway`] is its [`process`]; a [`fleet`] has a control plane and several sites; [`pki`],
 //! [`keys`], [`manifest`] and [`policy`] are what it is given; [`device`], [`wire`], [`answer`], [`http2`] and [`tunnel`]
 //! are the device side; [`origin`] the destination side; [`events`] and [`metrics`] what the gateway says about itself;
-//! [`nats`] the servers that a control plane may keep its log on; a [`provider`] signs tokens; [`wait`] the only place that waits.
+//! [`nats`] the servers that a control plane may keep its log on; a [`provider`] signs tokens; [`wait`] the only place that
+//! waits, [`dice`] what chance is made of.
 //!
 //! Everything is on loopback and on ports that the system picks. Nothing here sleeps for luck: every wait is for a
 //! state, with a bound. It relies on the gateway only through its sockets, files and signals, never on its code.
@@ -13,6 +14,7 @@
 pub mod answer;
 pub mod builder;
 pub mod device;
+pub mod dice;
 pub mod events;
 pub mod fleet;
 pub mod gateway;

@@ -3,6 +3,8 @@
 //! The program is `nats-server` of the path, of `target/tools` (where `./test` puts it), or what `NATS_SERVER` names.
 //! Where there is none, tests say that they are skipped.
 
+mod islands;
+
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,6 +17,8 @@ use tempfile::TempDir;
 
 use crate::process::Process;
 use crate::wait::eventually;
+
+pub use islands::Islands;
 
 /// How long a server, or a cluster, may take to come up.
 const START: Duration = Duration::from_secs(40);
@@ -60,6 +64,9 @@ pub struct Nats {
     name: String,
     settings: NatsSettings,
     cluster: Option<(u16, Vec<u16>)>,
+    host: String,
+    /// The network namespace that it runs in, if not in this one.
+    namespace: Option<String>,
     ports: Option<(u16, u16)>,
     process: Option<Process>,
 }
@@ -79,7 +86,17 @@ impl Nats {
 
     fn new(program: PathBuf, name: &str, settings: NatsSettings, cluster: Option<(u16, Vec<u16>)>) -> Self {
         let dir = TempDir::new().expect("a directory");
-        Self { program, dir, name: name.to_owned(), settings, cluster, ports: None, process: None }
+        Self {
+            program,
+            dir,
+            name: name.to_owned(),
+            settings,
+            cluster,
+            host: "127.0.0.1".to_owned(),
+            namespace: None,
+            ports: None,
+            process: None,
+        }
     }
 
     /// Starts the process, on the ports that it had before if it ran before.
@@ -90,7 +107,15 @@ impl Nats {
         let file = self.dir.path().join("nats.conf");
         std::fs::write(&file, self.configuration()).expect("the file is written");
         let log = std::fs::File::create(self.dir.path().join("log")).expect("a file");
-        let mut command = Command::new(&self.program);
+        let mut command = match &self.namespace {
+            // It becomes the program, under the same process id.
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(&self.program);
+                command
+            }
+            None => Command::new(&self.program),
+        };
         command.arg("-c").arg(&file).arg("--ports_file_dir").arg(self.dir.path());
         command.stdout(Stdio::null()).stderr(log);
         let child = command.spawn().expect("the server starts");
@@ -142,7 +167,7 @@ impl Nats {
     /// When it was never started.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.ports.expect("it was started").0)
+        format!("nats://{}:{}", self.host, self.ports.expect("it was started").0)
     }
 
     /// The port for clients.
@@ -160,7 +185,7 @@ impl Nats {
     /// When it was never started.
     #[must_use]
     pub fn monitoring(&self) -> String {
-        format!("http://127.0.0.1:{}", self.ports.expect("it was started").1)
+        format!("http://{}:{}", self.host, self.ports.expect("it was started").1)
     }
 
     /// How a control plane or a gateway is told of it.
@@ -187,6 +212,15 @@ impl Nats {
     /// When it does not run.
     pub fn signal(&self, signal: Signal) {
         self.process.as_ref().expect("it runs").signal(signal);
+    }
+
+    /// Its process.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        self.process.as_ref().expect("it runs")
     }
 
     /// What it has written to its log.

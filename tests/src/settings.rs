@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use policy_sync::transport::nats::NatsOptions;
 use toml::{Table, Value};
 
 /// Settings of a gateway, as the table that becomes its file.
@@ -152,6 +153,18 @@ impl Settings {
         });
         table.remove(key);
         self
+    }
+
+    /// Leaves a whole section out.
+    pub fn leave_out(&mut self, section: &str) -> &mut Self {
+        self.0.remove(section);
+        self
+    }
+
+    /// Says how a NATS cluster is reached; the key of the section that says what comes from there.
+    pub fn reach(&mut self, from: &str, nats: &NatsOptions) -> &mut Self {
+        self.set(from, format!("nats:{}", nats.servers.join(",")));
+        self.set("nats.prefix", nats.prefix.clone())
     }
 
     /// Writes the file.

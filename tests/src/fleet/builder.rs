@@ -4,6 +4,8 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use policy_sync::transport::nats::NatsOptions;
+
 use crate::fleet::{ControlPlane, Fleet, Tokens};
 use crate::gateway::Gateway;
 use crate::keys::Keys;
@@ -20,12 +22,23 @@ pub struct FleetBuilder {
     manifests: Vec<Draft>,
     control: Settings,
     member: Settings,
+    planes: Vec<NatsOptions>,
+    members: Vec<NatsOptions>,
+    enrolled: usize,
 }
 
 impl Default for FleetBuilder {
     fn default() -> Self {
         let (control, member) = (Settings::of_control(), Settings::of_member());
-        Self { gateways: 1, manifests: Vec::new(), control, member }
+        Self {
+            gateways: 1,
+            manifests: Vec::new(),
+            control,
+            member,
+            planes: Vec::new(),
+            members: Vec::new(),
+            enrolled: 0,
+        }
     }
 }
 
@@ -51,6 +64,20 @@ impl FleetBuilder {
         self
     }
 
+    /// Has NATS servers keep the log: a control plane for each way to them, and gateways that take theirs in turn.
+    #[must_use]
+    pub fn over(mut self, planes: Vec<NatsOptions>, gateways: Vec<NatsOptions>) -> Self {
+        (self.planes, self.members) = (planes, gateways);
+        self
+    }
+
+    /// Makes keys for the reports of so many gateways, though fewer may be started.
+    #[must_use]
+    pub fn enrolled(mut self, count: usize) -> Self {
+        self.enrolled = count;
+        self
+    }
+
     /// Has this manifest written down before the gateways start.
     #[must_use]
     pub fn manifest(mut self, draft: Draft) -> Self {
@@ -58,7 +85,7 @@ impl FleetBuilder {
         self
     }
 
-    /// Starts the control plane, has the manifests written down, starts the gateways and waits until all are ready.
+    /// Starts the control planes, has the manifests written down, starts the gateways and waits until all are ready.
     ///
     /// # Panics
     /// When something does not start.
@@ -66,35 +93,18 @@ impl FleetBuilder {
         let dir = tempfile::Builder::new().prefix("portcullis-fleet-").tempdir().expect("a directory");
         let pki = Pki::found(dir.path());
         let keys = Keys::found(dir.path());
-        let place = dir.path().join("control");
-        std::fs::create_dir(&place).expect("a directory");
-        let tokens = Tokens::found(&place.join("tokens.toml"));
-        let address = address();
-        equip_control(&place, &pki, &keys, address);
-        for listener in ["api", "gateways", "ops"] {
-            if self.control.text(&format!("listen.{listener}")).is_some() {
-                continue;
-            }
-            let ip = if listener == "ops" { Ipv4Addr::LOCALHOST } else { address };
-            self.control.set(&format!("listen.{listener}"), format!("{ip}:0"));
+        let mut reports = Vec::new();
+        if !self.planes.is_empty() {
+            let enrolled = self.gateways.max(self.enrolled);
+            let names: Vec<_> = (1..=enrolled).map(|number| format!("gw-{number}")).collect();
+            reports = keys.enrol(dir.path(), &names);
         }
-        self.control.write(&place.join("control.toml"));
-        let control = ControlPlane::start(&place, PATIENCE).await;
-        let control = control.unwrap_or_else(|status| {
-            let log = std::fs::read_to_string(place.join("control.log")).unwrap_or_default();
-            panic!("the control plane ended at its start: {status}\n{log}")
-        });
-        // From now on it listens where it listens: gateways find it again after a restart.
-        let told = control.addresses.clone();
-        self.control.set("listen.api", told.api.to_string());
-        self.control.set("listen.ops", told.ops.to_string());
-        let gateways = told.gateways.expect("a control plane with an embedded log listens for gateways");
-        self.control.set("listen.gateways", gateways.to_string());
-        if let Some(agents) = told.agents {
-            self.control.set("listen.agents", agents.to_string());
+        std::fs::create_dir(dir.path().join(place(0))).expect("a directory");
+        let tokens = Tokens::found(&dir.path().join(place(0)).join("tokens.toml"));
+        let mut planes = Vec::new();
+        for number in 0..self.planes.len().max(1) {
+            planes.push(Some(self.start_plane(number, dir.path(), &pki, &keys).await));
         }
-        self.control.write(&place.join("control.toml"));
-        self.member.set("policy.source", format!("control:https://{gateways}"));
         let mut fleet = Fleet {
             pki,
             keys,
@@ -102,7 +112,9 @@ impl FleetBuilder {
             gateways: Vec::new(),
             settings: self.control,
             member: self.member,
-            control: Some(control),
+            planes,
+            reports,
+            ways: self.members,
             dir,
         };
         for draft in &self.manifests {
@@ -114,6 +126,64 @@ impl FleetBuilder {
         fleet.ready().await;
         fleet
     }
+
+    /// Starts the control plane of this number, and has it listen where it listens from now on.
+    async fn start_plane(&mut self, number: usize, dir: &Path, pki: &Pki, keys: &Keys) -> ControlPlane {
+        let place = dir.join(place(number));
+        let first = number == 0;
+        if !first {
+            std::fs::create_dir(&place).expect("a directory");
+            std::fs::copy(dir.join(self::place(0)).join("tokens.toml"), place.join("tokens.toml"))
+                .expect("a copy");
+        }
+        let address = address();
+        equip_control(&place, pki, keys, address);
+        let mut settings = self.control.clone();
+        settings.set("control.name", format!("control-{}", number + 1));
+        match self.planes.get(number) {
+            Some(nats) => {
+                settings.reach("store.source", nats);
+                self.member.leave_out("control");
+            }
+            None => listen(&mut settings, "gateways", address),
+        }
+        listen(&mut settings, "ops", Ipv4Addr::LOCALHOST);
+        listen(&mut settings, "api", address);
+        settings.write(&place.join("control.toml"));
+        let control = ControlPlane::start(&place, 2 * PATIENCE).await;
+        let control = control.unwrap_or_else(|status| {
+            let log = std::fs::read_to_string(place.join("control.log")).unwrap_or_default();
+            panic!("the control plane ended at its start: {status}\n{log}")
+        });
+        // From now on it listens where it listens: gateways find it again after a restart.
+        let told = control.addresses.clone();
+        settings.set("listen.api", told.api.to_string()).set("listen.ops", told.ops.to_string());
+        if let Some(gateways) = told.gateways {
+            settings.set("listen.gateways", gateways.to_string());
+            self.member.set("policy.source", format!("control:https://{gateways}"));
+        }
+        if let Some(agents) = told.agents {
+            settings.set("listen.agents", agents.to_string());
+        }
+        settings.write(&place.join("control.toml"));
+        if first {
+            self.control = settings;
+        }
+        control
+    }
+}
+
+/// Has it listen on a port that the system picks, unless the settings say where.
+fn listen(settings: &mut Settings, listener: &str, address: Ipv4Addr) {
+    let path = format!("listen.{listener}");
+    if settings.text(&path).is_none() {
+        settings.set(&path, format!("{address}:0"));
+    }
+}
+
+/// The directory of the control plane of this number, from 0.
+pub(super) fn place(number: usize) -> String {
+    if number == 0 { "control".to_owned() } else { format!("control-{}", number + 1) }
 }
 
 /// The files that a control plane reads.
@@ -137,6 +207,10 @@ pub(super) async fn member(fleet: &Fleet, number: usize) -> Site {
     let issued = fleet.pki.authority.issue_gateway(&name, &["localhost"], &[ip], DAY).expect("a certificate");
     issued.write(&place.join("gateway.pem"), &place.join("gateway.key")).expect("the files are written");
     let mut settings = fleet.member.clone();
+    if let Some(nats) = fleet.ways.iter().cycle().nth(number - 1) {
+        settings.reach("policy.source", nats);
+        settings.set("nats.report_key", format!("../{name}.report")).set("nats.report_key_id", name.clone());
+    }
     settings.set("gateway.name", name);
     let file = place.join("gateway.toml");
     settings.write(&file);

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
+use lab::dice::Dice;
 use lab::wait::{PATIENCE, eventually};
 use lab::{Behaviour, Capture, Draft, Fleet};
-
-use crate::trials::dice::Dice;
 
 const GATEWAYS: usize = 3;
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use lab::dice::Dice;
 use lab::fleet::api::body;
 use lab::fleet::sequence_of;
 use lab::wait::PATIENCE;
@@ -11,8 +12,6 @@ use lab::{Answer, Behaviour, Capture, Draft, Fleet, Role};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-
-use crate::trials::dice::Dice;
 
 /// How often the control plane is killed.
 const PLANE_ROUNDS: usize = 80;

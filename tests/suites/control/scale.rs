@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use lab::dice::number;
 use lab::policy::signed_manifest;
 use lab::wait::{PATIENCE, eventually};
 use lab::{Behaviour, Capture, Draft, Fleet, Role};
@@ -17,8 +18,6 @@ use policy_sync::transport::Transport;
 use policy_sync::transport::embedded::Embedded;
 use policy_sync::{Target, sign_revocation};
 use serde_json::json;
-
-use crate::fanout::number;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_has_come_to_a_lot_is_followed_from_its_snapshot() {

@@ -1,7 +1,6 @@
 //! Ten thousand sessions in every state, revoked through the API by every kind of target: once it has answered, not a byte
 //! of them reaches an origin, through none of the gateways.
 
-pub(crate) mod dice;
 mod places;
 mod state;
 
@@ -9,13 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lab::dice::Dice;
 use lab::fleet::api::{by_fingerprint, by_serial};
 use lab::wait::{PATIENCE, eventually, within};
 use lab::{Behaviour, Capture, Device, Draft, Fleet, Over, Tunnel};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
-use dice::Dice;
 use places::Places;
 use state::{Moment, State, Trial};
 

@@ -4,9 +4,13 @@
 
 mod access;
 mod cluster;
+mod fanout;
 mod fitness;
+mod fleet;
 mod gateways;
+mod kills;
 mod log;
+mod partition;
 mod process;
 mod replica;
 mod replicas;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lab::device::connect_head;
+use lab::dice::Dice;
 use lab::hello::client_hello;
 use lab::{Device, End, Over, Tunnel, Wire};
 use tokio::sync::watch;
 
-use super::dice::Dice;
 use super::places::{AFTER, Places};
 
 /// What a session is doing.

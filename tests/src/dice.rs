@@ -1,12 +1,20 @@
-//! Chance that can be repeated: the seed is printed, and the same seed throws the same.
+//! Chance that can be repeated: the seed is printed, and the same seed throws the same. And counts that can be raised for a
+//! longer run.
+
+/// A number from the environment.
+#[must_use]
+pub fn number(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
 
 /// A stream of numbers from a seed (splitmix64).
 #[derive(Debug, Clone)]
-pub(crate) struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
     /// From the seed in `PORTCULLIS_SEED`, or from a new one; says which.
-    pub(crate) fn throw_anew(what: &str) -> Self {
+    #[must_use]
+    pub fn throw_anew(what: &str) -> Self {
         let given = std::env::var("PORTCULLIS_SEED").ok().and_then(|text| text.parse().ok());
         let seed = given.unwrap_or_else(|| jiff::Timestamp::now().as_nanosecond() as u64);
         println!("{what}: PORTCULLIS_SEED={seed}");
@@ -21,18 +29,24 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `bound`.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+    /// A number below `bound`, which is not 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    /// An index below `bound`.
-    pub(crate) fn index(&mut self, bound: usize) -> usize {
+    /// An index below `bound`, which is not 0.
+    ///
+    /// # Panics
+    /// Never.
+    pub fn index(&mut self, bound: usize) -> usize {
         usize::try_from(self.below(bound as u64)).expect("small")
     }
 
     /// One of these.
-    pub(crate) fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.index(all.len())]
     }
 }
