@@ -153,6 +153,32 @@ fn a_second_signature_is_added_to_a_signed_manifest() {
 }
 
 #[test]
+fn many_manifests_are_signed_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    for number in 1..=3 {
+        let manifest = MANIFEST
+            .replace("cm-1", &format!("cm-{number}"))
+            .replace("device: d", &format!("device: d{number}"));
+        std::fs::write(directory.path().join(format!("m{number}.yaml")), manifest).unwrap();
+    }
+    check(
+        directory.path(),
+        &[
+            ("manifest keygen --id alice --role author --keys keys.toml", DONE, ""),
+            ("manifest sign m1.yaml m2.yaml --key alice.key --out m.json", USAGE, "--out names one file"),
+            ("manifest sign m1.yaml m2.yaml m3.yaml --key alice.key --policy policy", DONE, "cm-3"),
+            (
+                "manifest verify --keys keys.toml policy/manifests/d1~a.json policy/manifests/d3~a.json",
+                DONE,
+                "verified",
+            ),
+            ("manifest sign m1.yaml m2.yaml --key alice.key", DONE, "m2.dsse.json"),
+            ("manifest sign m1.dsse.json missing.yaml --key alice.key", BAD_CONFIGURATION, "missing.yaml"),
+        ],
+    );
+}
+
+#[test]
 fn certificates_are_issued_and_revoked() {
     let directory = tempfile::tempdir().unwrap();
     check(

@@ -1,10 +1,11 @@
-//! `portcullis manifest sign`: putting a name to a manifest.
+//! `portcullis manifest sign`: putting a name to manifests.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use config::ManifestId;
 use policy_sync::source::dir::write_manifest;
 use policy_sync::{Envelope, KeyId, SignedManifest, SigningKey, sign_manifest};
-use serde_json::json;
+use serde::Serialize;
 
 use super::document::Document;
 use super::keygen::key_id;
@@ -14,11 +15,12 @@ use crate::cli::{Printer, Table, policy, settings};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// A manifest, to be issued now; or a signed one, to which a signature is added.
-    file: PathBuf,
+    /// Manifests, to be issued now; or signed ones, to which a signature is added.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
     #[command(flatten)]
     key: KeyFile,
-    /// Where the signed manifest goes: `-` is standard output, absent is beside FILE.
+    /// Where the one signed manifest goes: `-` is standard output, absent is beside FILE.
     #[arg(long, value_name = "FILE", conflicts_with = "policy")]
     out: Option<PathBuf>,
     /// Put it into the `manifests` folder of this policy directory.
@@ -54,12 +56,60 @@ impl KeyFile {
     }
 }
 
+/// What came of one file.
+#[derive(Debug, Serialize)]
+struct Made {
+    manifest: String,
+    file: PathBuf,
+    signed_by: String,
+}
+
+/// Signs file by file; those before the first that cannot be signed stay signed.
 pub(crate) fn run(arguments: &Arguments, printer: &Printer) -> Outcome {
+    if arguments.out.is_some() && arguments.files.len() > 1 {
+        return Err(Failure::usage("--out names one file, and several are to be signed")
+            .help("leave --out away, or name a directory with --policy"));
+    }
     let key = arguments.key.read()?;
-    let envelope = match Document::read(&settings::open(&arguments.file)?)? {
-        Document::Draft(draft) => sign_manifest(draft, policy::now(), &key),
+    let mut made = Vec::with_capacity(arguments.files.len());
+    for file in &arguments.files {
+        let (envelope, manifest) = signed(file, &key)?;
+        let line = line(&envelope);
+        if arguments.out.as_deref().is_some_and(|out| out.as_os_str() == "-") {
+            printer.text(&line)?;
+            return Ok(Exit::Done);
+        }
+        let path = match &arguments.policy {
+            Some(policy) => write_manifest(policy, &envelope).map_err(Failure::new)?,
+            None => {
+                let path = place(arguments, file);
+                write::replace(&path, line.as_bytes())?;
+                path
+            }
+        };
+        made.push(Made { manifest: manifest.to_string(), file: path, signed_by: key.id().to_string() });
+        if arguments.files.len() > 1 {
+            printer.progress("signing", made.len(), arguments.files.len());
+        }
+    }
+    printer.data(&made, |made| table(made))?;
+    Ok(Exit::Done)
+}
+
+fn table(made: &[Made]) -> Table {
+    let mut table = Table::new(["manifest", "signed by", "file"]);
+    for Made { manifest, signed_by, file } in made {
+        table.row([manifest, signed_by, &file.display()]);
+    }
+    table
+}
+
+/// What a file says, with one signature more, and the manifest's id.
+fn signed(file: &Path, key: &SigningKey) -> Result<(Envelope, ManifestId), Failure> {
+    let envelope = match Document::read(&settings::open(file)?)? {
+        Document::Draft(draft) => sign_manifest(draft, policy::now(), key),
         Document::Signed { mut envelope, .. } => {
-            envelope.add_signature(&key);
+            envelope.add_signature(key);
             envelope
         }
         Document::Statement(_) => {
@@ -67,28 +117,7 @@ pub(crate) fn run(arguments: &Arguments, printer: &Printer) -> Outcome {
         }
     };
     let signed = SignedManifest::read(envelope.unverified_payload(), Vec::new()).map_err(Failure::new)?;
-    let line = line(&envelope);
-    if arguments.out.as_deref().is_some_and(|out| out.as_os_str() == "-") {
-        printer.text(&line)?;
-        return Ok(Exit::Done);
-    }
-    let path = match &arguments.policy {
-        Some(policy) => write_manifest(policy, &envelope).map_err(Failure::new)?,
-        None => {
-            let path = place(arguments);
-            write::replace(&path, line.as_bytes())?;
-            path
-        }
-    };
-    let made = json!({"manifest": signed.manifest.id.as_str(), "file": path, "signed_by": key.id().as_str()});
-    printer.data(&made, |_| {
-        let mut table = Table::default();
-        table.row([&"manifest", &signed.manifest.id]);
-        table.row([&"signed by", key.id()]);
-        table.row([&"file", &path.display()]);
-        table
-    })?;
-    Ok(Exit::Done)
+    Ok((envelope, signed.manifest.id))
 }
 
 /// The envelope as a file has it.
@@ -96,10 +125,10 @@ pub(crate) fn line(envelope: &Envelope) -> String {
     format!("{}\n", String::from_utf8_lossy(&envelope.to_json()))
 }
 
-fn place(arguments: &Arguments) -> PathBuf {
+fn place(arguments: &Arguments, file: &Path) -> PathBuf {
     match &arguments.out {
         Some(out) => out.clone(),
-        None if arguments.file.to_string_lossy().ends_with(".dsse.json") => arguments.file.clone(),
-        None => arguments.file.with_extension("dsse.json"),
+        None if file.to_string_lossy().ends_with(".dsse.json") => file.to_owned(),
+        None => file.with_extension("dsse.json"),
     }
 }
