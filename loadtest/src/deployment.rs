@@ -5,6 +5,7 @@
 
 mod control;
 pub(crate) mod manifest;
+mod others;
 mod program;
 mod settings;
 
@@ -39,6 +40,8 @@ const TRUST_DOMAIN: &str = "loadtest.test";
 const DAY: Duration = Duration::from_secs(86_400);
 /// How long a child may take until it listens.
 const START: Duration = Duration::from_secs(30);
+/// How much longer a gateway may take for each manifest that it has to verify.
+const FOR_EACH: Duration = Duration::from_millis(1);
 /// How often it is asked whether it does.
 const TICK: Duration = Duration::from_millis(20);
 /// How much of a log is shown when a start fails, in bytes.
@@ -256,12 +259,14 @@ impl Deployment {
             .spawn()
             .context("starting the gateway")?;
         let gateway = self.gateway.insert(Running(child));
+        let manifests = files_of(&self.dir.path().join("policy/manifests"))?.len();
+        let patience = START + FOR_EACH * u32::try_from(manifests)?;
         let began = Instant::now();
         let addresses = loop {
             if let Some(addresses) = ready(self.dir.path(), gateway.id()) {
                 break addresses;
             }
-            if gateway.0.try_wait()?.is_some() || began.elapsed() > START {
+            if gateway.0.try_wait()?.is_some() || began.elapsed() > patience {
                 bail!("the gateway does not become ready; the end of its log:\n{}", self.log());
             }
             std::thread::sleep(TICK);

@@ -78,6 +78,8 @@ enum Scenario {
     Redteam(scenario::redteam::Arguments),
     /// Sessions that come and go for a long time; fails when one goes wrong, or memory or descriptors rise.
     Soak(scenario::soak::Arguments),
+    /// Processor time of a session beside many tunnels, and under many manifests.
+    Growth(scenario::growth::Arguments),
     /// The gateway beside the bare relay and every peer that is here: a table, pictures, JSON.
     Compare(compare::Arguments),
     /// The bare mTLS relay that other scenarios measure beside the gateway.
@@ -107,6 +109,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Scenario::Limit(arguments) => scenario::limit::run(arguments, bound)?,
         Scenario::Redteam(arguments) => scenario::redteam::run(arguments, bound)?,
         Scenario::Soak(arguments) => scenario::soak::run(arguments, bound)?,
+        Scenario::Growth(arguments) => scenario::growth::run(arguments, bound)?,
         Scenario::Relay(arguments) => return relay::run(arguments).map(|()| ExitCode::SUCCESS),
         Scenario::Compare(arguments) => {
             return compare::run(arguments, bound, cli.output).map(|()| ExitCode::SUCCESS);

@@ -103,8 +103,12 @@ impl Report {
         self.versions.insert(of.to_owned(), version.into());
     }
 
+    /// Adds a line about the method, unless it is there already.
     pub(crate) fn method(&mut self, line: impl Into<String>) {
-        self.method.push(line.into());
+        let line = line.into();
+        if !self.method.contains(&line) {
+            self.method.push(line);
+        }
     }
 
     pub(crate) fn figures(&mut self, figures: impl IntoIterator<Item = Figure>) {

@@ -1,6 +1,7 @@
 //! The scenarios, one file a question.
 
 pub(crate) mod connect;
+pub(crate) mod growth;
 pub(crate) mod http;
 pub(crate) mod idle;
 pub(crate) mod latency;

@@ -1,6 +1,6 @@
 //! What may a device of the load reach? A manifest of a hundred entries, of which one is the origin.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::origin::SUFFIX;
 
@@ -60,6 +60,16 @@ pub(super) fn text(device: &str, port: u16, grant: &Grant) -> String {
     };
     let others = (1..ENTRIES).map(|number| json!(format!("api-{number}.example.com:443")));
     let allow: Vec<_> = others.chain(last).collect();
+    of(device, &allow, [session, all])
+}
+
+/// The manifest of a device that never connects, unsigned: three entries.
+pub(super) fn small(device: &str) -> String {
+    let allow = ["api.example.com:443", "*.cdn.example.com:443", "192.0.2.0/24:443"];
+    of(device, &allow.map(|entry| json!(entry)), [json!(PLENTY), json!(PLENTY)])
+}
+
+fn of(device: &str, allow: &[Value], [session, all]: [Value; 2]) -> String {
     let manifest = json!({
         "id": id(device),
         "agent": "load-v1",
