@@ -8,7 +8,7 @@
 //! could hold them.
 
 mod event;
-mod line;
+pub mod line;
 mod metrics;
 mod queue;
 mod recorder;

@@ -15,15 +15,19 @@ use crate::event::Event;
 
 /// What the recorder adds to an event.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Stamp<'a> {
-    pub(crate) at: Timestamp,
-    pub(crate) event_id: Uuid,
-    pub(crate) sequence: u64,
-    pub(crate) gateway: &'a str,
+pub struct Stamp<'a> {
+    /// When it happened.
+    pub at: Timestamp,
+    /// Its own identifier.
+    pub event_id: Uuid,
+    /// Its number in this run of the process.
+    pub sequence: u64,
+    /// Who recorded it.
+    pub gateway: &'a str,
 }
 
 /// Appends the event to `buffer` as one line, terminator included.
-pub(crate) fn append(buffer: &mut Vec<u8>, event: &Event, stamp: Stamp<'_>) {
+pub fn append(buffer: &mut Vec<u8>, event: &Event, stamp: Stamp<'_>) {
     let start = buffer.len();
     let mut serializer = JsonSerializer::with_formatter(&mut *buffer, AsciiOnly);
     if Record::new(event, stamp).serialize(&mut serializer).is_err() {
