@@ -33,6 +33,9 @@ const LIMIT: u64 = 200_000;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
+    /// Milliseconds between two attacks, so that none is refused for coming too soon behind another.
+    #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(0..=60_000))]
+    pause: u64,
     /// The event file of the gateway that runs already.
     #[arg(long, value_name = "FILE", requires = "proxy")]
     events: Option<PathBuf>,
@@ -93,6 +96,7 @@ pub(crate) fn run(arguments: &Arguments, bound: Duration) -> anyhow::Result<Repo
                 held += 1;
             }
             report.finding(finding);
+            tokio::time::sleep(Duration::from_millis(arguments.pause)).await;
         }
         let name = &scene.subject.name;
         report.figures([

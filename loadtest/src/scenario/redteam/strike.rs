@@ -82,6 +82,9 @@ impl Scene {
             Means::Stranger(stranger) => self.stranger(stranger, before).await?,
             Means::Split(destination, limit) => self.split(destination, *limit, before).await?,
         };
+        if answer.status == Some(429) {
+            bail!("refused for coming too soon, and not for what it is: wait longer with --pause");
+        }
         let event = match (&self.journal, mark) {
             (Some(journal), Some(mark)) => {
                 Some(journal.find(mark, |event| self.tells(event, attack, &answer)).await?)
