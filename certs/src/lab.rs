@@ -84,7 +84,7 @@ impl Lab {
         let trust = Trust::load(settings, &HighWater::default(), now()).unwrap();
         let verifier = Arc::new(DeviceVerifier::new(trust, Some(seen.clone())));
         let config =
-            server_config(&self.gateway(), verifier.clone(), TlsVersions::Tls12And13, &[b"h2"], None);
+            server_config(&self.gateway(), verifier.clone(), TlsVersions::Tls12And13, &[b"h2"], None, None);
         Server { config: config.unwrap(), verifier, seen }
     }
 }

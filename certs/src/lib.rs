@@ -21,6 +21,7 @@ mod gateway;
 mod path;
 mod remembered;
 mod server;
+mod tickets;
 mod verifier;
 
 mod certificate;
@@ -44,6 +45,7 @@ pub use server::{
     ServerCertificate, ServerFault, TlsVersions, gateway_server_config, server_config,
     server_config_without_device_authentication,
 };
+pub use tickets::{LONGEST_TICKET, Possession, Tickets};
 pub use trust::{
     CRL_MAX_ENTRIES, CrlStatus, HighWater, NewlyRevoked, Trust, TrustFault, TrustFaults, TrustSettings,
     Update,

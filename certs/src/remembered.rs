@@ -1,7 +1,8 @@
-//! The paths that verified lately, so that asking after the handshake who it was costs no signature.
+//! The paths that verified lately, so that a device that comes back costs no signature but its own.
 //!
-//! Relies on nothing but the digest of everything that was presented. It is bounded, oldest out first, and holds no decision:
-//! whoever takes a path from here checks it again against the trust of that moment.
+//! Relies on nothing but the digest of everything that was presented. A path counts only under the very trust that it
+//! verified under: a change of trust forgets all. It is bounded, oldest out first, and holds no decision: whoever takes a
+//! path from here checks again what time can change.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,8 +12,8 @@ use rustls_pki_types::CertificateDer;
 
 use crate::certificate::VerifiedDevice;
 
-/// How many paths are kept: more than handshakes can be under way at once.
-const MOST: usize = 4096;
+/// How many paths are kept: the devices of a large gateway, at about 1 KiB each.
+const MOST: usize = 16_384;
 
 /// What was presented, by digest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,8 +35,16 @@ impl Presented {
 
 #[derive(Default)]
 struct Paths {
-    by_presented: HashMap<Presented, Arc<VerifiedDevice>>,
+    /// The trust that all of them verified under.
+    epoch: u64,
+    by_presented: HashMap<Presented, Path>,
     oldest_first: VecDeque<Presented>,
+}
+
+struct Path {
+    /// When it verified, Unix seconds. It says nothing of earlier moments.
+    at: i64,
+    device: Arc<VerifiedDevice>,
 }
 
 /// The paths that verified lately.
@@ -43,9 +52,16 @@ struct Paths {
 pub(crate) struct Remembered(Mutex<Paths>);
 
 impl Remembered {
-    pub(crate) fn keep(&self, presented: Presented, device: VerifiedDevice) {
+    /// Keeps what verified under the trust of `epoch` at `at`.
+    pub(crate) fn keep(&self, presented: Presented, epoch: u64, at: i64, device: Arc<VerifiedDevice>) {
         let mut paths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if paths.by_presented.insert(presented, Arc::new(device)).is_some() {
+        if epoch < paths.epoch {
+            return;
+        }
+        if epoch > paths.epoch {
+            *paths = Paths { epoch, ..Paths::default() };
+        }
+        if paths.by_presented.insert(presented, Path { at, device }).is_some() {
             return;
         }
         paths.oldest_first.push_back(presented);
@@ -56,8 +72,11 @@ impl Remembered {
         }
     }
 
-    pub(crate) fn find(&self, presented: &Presented) -> Option<Arc<VerifiedDevice>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).by_presented.get(presented).cloned()
+    /// What verified under the trust of `epoch`, not later than `now`.
+    pub(crate) fn find(&self, presented: &Presented, epoch: u64, now: i64) -> Option<Arc<VerifiedDevice>> {
+        let paths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = paths.by_presented.get(presented).filter(|path| paths.epoch == epoch && path.at <= now)?;
+        Some(Arc::clone(&path.device))
     }
 }
 
@@ -66,10 +85,9 @@ mod tests {
     use super::*;
     use crate::certificate::CertificateId;
 
-    #[test]
-    fn it_is_bounded_and_forgets_the_oldest() {
+    fn device() -> Arc<VerifiedDevice> {
         let id = CertificateId { fingerprint: [0; 32], issuer: Arc::new([]), serial: Arc::new([1]) };
-        let device = VerifiedDevice {
+        Arc::new(VerifiedDevice {
             device: "d".parse().unwrap(),
             agent: None,
             leaf: id.clone(),
@@ -77,19 +95,36 @@ mod tests {
             issuer_keys: vec![[0; 32]],
             not_after: 0,
             subject: String::new(),
-        };
+        })
+    }
+
+    fn presented(number: usize) -> Presented {
+        Presented::of([CertificateDer::from(number.to_be_bytes().to_vec())].iter())
+    }
+
+    #[test]
+    fn it_is_bounded_and_forgets_the_oldest() {
         let remembered = Remembered::default();
-        let presented = |number: usize| {
-            let der = CertificateDer::from(number.to_be_bytes().to_vec());
-            Presented::of([der].iter())
-        };
         for number in 0..=MOST {
-            remembered.keep(presented(number), device.clone());
-            remembered.keep(presented(number), device.clone());
+            remembered.keep(presented(number), 1, 0, device());
+            remembered.keep(presented(number), 1, 0, device());
         }
-        assert!(remembered.find(&presented(0)).is_none());
-        assert!(remembered.find(&presented(1)).is_some());
-        assert!(remembered.find(&presented(MOST)).is_some());
+        assert!(remembered.find(&presented(0), 1, 0).is_none());
+        assert!(remembered.find(&presented(1), 1, 0).is_some());
+        assert!(remembered.find(&presented(MOST), 1, 0).is_some());
+    }
+
+    #[test]
+    fn what_verified_counts_under_the_same_trust_and_not_earlier() {
+        let remembered = Remembered::default();
+        remembered.keep(presented(1), 2, 100, device());
+        for (epoch, now, found) in [(2, 100, true), (2, 99, false), (1, 100, false), (3, 100, false)] {
+            assert_eq!(remembered.find(&presented(1), epoch, now).is_some(), found, "{epoch} {now}");
+        }
+        remembered.keep(presented(2), 1, 100, device());
+        assert!(remembered.find(&presented(2), 1, 100).is_none(), "too late for an older trust");
+        remembered.keep(presented(2), 3, 100, device());
+        assert!(remembered.find(&presented(1), 2, 100).is_none(), "a newer trust forgets all");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! TLS configurations of the listeners: those that authenticate devices or gateways, and one that plainly does not.
 //!
-//! Relies on rustls for the protocol and names its provider, aws-lc-rs, instead of a process-wide default. Nothing here resumes:
-//! no session cache, no tickets, no early data, so that a revoked device cannot return without being verified. Keys are
-//! never logged, whatever the environment says. Reloading means building another configuration.
+//! Relies on rustls for the protocol and names its provider, aws-lc-rs, instead of a process-wide default. Nothing here resumes
+//! but a device port of TLS 1.3 that is given [`Tickets`]; there is no session cache and no early data. Keys are never
+//! logged, whatever the environment says. Reloading means building another configuration.
 
 use std::fmt;
 use std::path::Path;
@@ -22,6 +22,7 @@ use crate::document::Document;
 use crate::gateway::{self, GatewayVerifier};
 use crate::identity::TrustDomain;
 use crate::refusal::Refusal;
+use crate::tickets::Tickets;
 use crate::trust::TrustFault;
 use crate::verifier::DeviceVerifier;
 
@@ -153,10 +154,17 @@ impl ServerCertificate {
     }
 }
 
-/// The configuration of the device port: every connection proves a device, every handshake is a full one.
+/// Tickets that a handshake gives out, unless the device asks for another number (RFC 9149).
+const TICKETS: usize = 2;
+/// The most that it gives out.
+const MOST_TICKETS: usize = 4;
+
+/// The configuration of the device port: every connection proves a device.
 ///
 /// `alpn` is what is offered, most preferred first; a peer that offers only other protocols is refused. `clock` replaces the
-/// wall clock that the verifier is given.
+/// wall clock that the verifier is given. Without `tickets`, and where TLS 1.2 is spoken, every handshake is a full one.
+/// With them a device may return without showing its certificate: the caller asks [`DeviceVerifier::identify`] after
+/// every handshake.
 ///
 /// # Errors
 /// [`ServerFault::Versions`].
@@ -166,13 +174,20 @@ pub fn server_config(
     versions: TlsVersions,
     alpn: &[&[u8]],
     clock: Option<Arc<dyn TimeProvider>>,
+    tickets: Option<Arc<Tickets>>,
 ) -> Result<Arc<ServerConfig>, ServerFault> {
     let resolver = Arc::new(SingleCertAndKey::from(Arc::clone(&certificate.certified)));
     let mut config = begin(versions)?.with_client_cert_verifier(verifier).with_cert_resolver(resolver);
     if let Some(clock) = clock {
         config.time_provider = clock;
     }
-    Ok(finish(config, alpn))
+    let mut config = finish(config, alpn);
+    if let Some(tickets) = tickets.filter(|_| versions == TlsVersions::Tls13) {
+        config.ticketer = tickets;
+        config.send_tls13_tickets = TICKETS;
+        config.max_tls13_tickets = MOST_TICKETS;
+    }
+    Ok(Arc::new(config))
 }
 
 /// The configuration of a control plane's listener for gateways: TLS 1.3, and every connection proves a gateway.
@@ -186,7 +201,7 @@ pub fn gateway_server_config(
 ) -> Result<Arc<ServerConfig>, ServerFault> {
     let resolver = Arc::new(SingleCertAndKey::from(Arc::clone(&certificate.certified)));
     let begun = begin(TlsVersions::Tls13)?.with_client_cert_verifier(verifier);
-    Ok(finish(begun.with_cert_resolver(resolver), alpn))
+    Ok(Arc::new(finish(begun.with_cert_resolver(resolver), alpn)))
 }
 
 /// The configuration of a listener that anybody may use, such as the one that serves the PAC file, or an API that asks for
@@ -201,7 +216,7 @@ pub fn server_config_without_device_authentication(
     alpn: &[&[u8]],
 ) -> Result<Arc<ServerConfig>, ServerFault> {
     let resolver = Arc::new(SingleCertAndKey::from(Arc::clone(&certificate.certified)));
-    Ok(finish(begin(versions)?.with_no_client_auth().with_cert_resolver(resolver), alpn))
+    Ok(Arc::new(finish(begin(versions)?.with_no_client_auth().with_cert_resolver(resolver), alpn)))
 }
 
 fn begin(versions: TlsVersions) -> Result<ConfigBuilder<ServerConfig, WantsVerifier>, ServerFault> {
@@ -212,16 +227,17 @@ fn begin(versions: TlsVersions) -> Result<ConfigBuilder<ServerConfig, WantsVerif
 }
 
 /// What all listeners share. Some of it is the default of rustls: a default that matters is stated.
-fn finish(mut config: ServerConfig, alpn: &[&[u8]]) -> Arc<ServerConfig> {
+fn finish(mut config: ServerConfig, alpn: &[&[u8]]) -> ServerConfig {
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0; // the ticketer is the default one, which is disabled
+    config.max_tls13_tickets = 0;
     config.max_early_data_size = 0;
     config.send_half_rtt_data = false;
     config.require_ems = true;
     config.key_log = Arc::new(NoKeyLog {});
     config.enable_secret_extraction = false;
-    Arc::new(config)
+    config
 }
 
 #[cfg(test)]

@@ -4,10 +4,14 @@
 //! A new trust applies from the next call on, without a restart and without a new TLS configuration. It never lets a
 //! connection through without a certificate.
 //!
+//! What a chain proves under one trust is remembered, time apart: a device that comes back costs the signature by which
+//! it proves that it holds its key, and no others.
+//!
 //! The trust may change between the handshake and the session's entry into the registry: whoever registers a session asks
 //! [`Trust::recheck`] once more afterwards.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -50,6 +54,7 @@ pub struct DeviceVerifier {
     trust: ArcSwap<Trust>,
     /// Held while the next trust is made, so that no update is lost.
     updating: Mutex<()>,
+    epoch: AtomicU64,
     remembered: Remembered,
     observer: Option<Arc<dyn RefusalObserver>>,
     algorithms: WebPkiSupportedAlgorithms,
@@ -62,6 +67,7 @@ impl DeviceVerifier {
         Self {
             trust: ArcSwap::from_pointee(trust),
             updating: Mutex::default(),
+            epoch: AtomicU64::new(0),
             remembered: Remembered::default(),
             observer,
             algorithms: algorithms(),
@@ -79,6 +85,7 @@ impl DeviceVerifier {
         let _updating = self.updating.lock().unwrap_or_else(PoisonError::into_inner);
         let update = self.trust.load().with_crls(documents, now);
         self.trust.store(Arc::clone(&update.trust));
+        self.end_epoch();
         update
     }
 
@@ -90,24 +97,57 @@ impl DeviceVerifier {
         let _updating = self.updating.lock().unwrap_or_else(PoisonError::into_inner);
         let update = self.trust.load().reload(settings, now)?;
         self.trust.store(Arc::clone(&update.trust));
+        self.end_epoch();
         Ok(update)
+    }
+
+    /// Which epoch it is: [`crate::Tickets`] of another one open nothing.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Ends the epoch. A change of trust does so by itself; a change of standing that the trust does not know of has to be
+    /// followed by this, after it was published.
+    pub fn end_epoch(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Whom these certificates prove, under the trust of this moment: leaf first, as the peer presented them.
     ///
-    /// `now` is Unix seconds. After a handshake this is a look-up and a [`Trust::recheck`]. It does not prove that the
-    /// peer holds the key: only a completed handshake does.
+    /// `now` is Unix seconds. To be asked after every handshake: rustls lets a resumed one pass without asking. Usually it
+    /// is a look-up and a [`Trust::recheck`]. It does not prove that the peer holds the key: only a handshake does.
     ///
     /// # Errors
     /// The check that failed, which the observer is told too.
-    pub fn identify(&self, presented: &[CertificateDer<'_>], now: i64) -> Result<VerifiedDevice, Refusal> {
+    pub fn identify(
+        &self,
+        presented: &[CertificateDer<'_>],
+        now: i64,
+    ) -> Result<Arc<VerifiedDevice>, Refusal> {
         let (leaf, others) = presented.split_first().ok_or(Refusal::NoCertificate)?;
+        self.prove(leaf, others, now).inspect_err(|refusal| self.observe(*refusal, leaf))
+    }
+
+    /// The path that the certificates prove, remembered or verified.
+    fn prove(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: i64,
+    ) -> Result<Arc<VerifiedDevice>, Refusal> {
         let trust = self.trust.load();
-        let device = match self.remembered.find(&Presented::of(presented.iter())) {
-            Some(device) => trust.recheck(&device, now).map(|()| VerifiedDevice::clone(&device)),
-            None => path::verify(&trust, leaf, others, now),
-        };
-        device.inspect_err(|refusal| self.observe(*refusal, leaf))
+        path::within_bounds(leaf, others)?;
+        let presented = Presented::of(std::iter::once(leaf).chain(others));
+        // One that does not hold any more says nothing of other paths that the same certificates may prove.
+        if let Some(device) = self.remembered.find(&presented, trust.epoch(), now)
+            && trust.recheck(&device, now).is_ok()
+        {
+            return Ok(device);
+        }
+        let device = Arc::new(path::verify(&trust, leaf, others, now)?);
+        self.remembered.keep(presented, trust.epoch(), now, Arc::clone(&device));
+        Ok(device)
     }
 
     fn observe(&self, refusal: Refusal, leaf: &CertificateDer<'_>) {
@@ -153,11 +193,8 @@ impl ClientCertVerifier for DeviceVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        match path::verify(&self.trust.load(), leaf, others, now) {
-            Ok(device) => {
-                self.remembered.keep(Presented::of(std::iter::once(leaf).chain(others)), device);
-                Ok(ClientCertVerified::assertion())
-            }
+        match self.prove(leaf, others, now) {
+            Ok(_) => Ok(ClientCertVerified::assertion()),
             Err(refusal) => {
                 self.observe(refusal, leaf);
                 Err(refusal.into_tls())

@@ -13,7 +13,8 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use audit::{Recorder, RecorderOptions, Sink};
 use certs::{
-    DeviceVerifier, Document, HighWater, IdentityRule, ServerCertificate, Trust, TrustDomain, TrustSettings,
+    DeviceVerifier, Document, HighWater, IdentityRule, ServerCertificate, Tickets, Trust, TrustDomain,
+    TrustSettings,
 };
 use config::settings::{AuditSink, IdentityField, PacTls, TlsVersions};
 use config::{DenyList, GatewaySettings};
@@ -26,7 +27,7 @@ use crate::budget::Budgets;
 use crate::clock::Clock;
 use crate::forward::Upstreams;
 use crate::gateway::Gateway;
-use crate::handshake::{ALPN, RefusalNotes};
+use crate::handshake::{ALPN, HandshakeNotes};
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::request::{Pseudonym, Rules};
@@ -55,8 +56,8 @@ pub fn assemble(settings: GatewaySettings, listeners: &[SocketAddr]) -> anyhow::
     for fault in trust.set_aside() {
         tracing::warn!(%fault, "crl set aside; its devices are refused until a newer one comes");
     }
-    let verifier = Arc::new(DeviceVerifier::new(trust, Some(Arc::new(RefusalNotes))));
-    let tls = device_tls(&settings, &verifier)?;
+    let verifier = Arc::new(DeviceVerifier::new(trust, Some(Arc::new(HandshakeNotes))));
+    let tls = device_tls(&settings, &verifier, &clock)?;
     let screen = Arc::new(screen(&settings, listeners)?);
     let resolver = Resolver::new(&settings.dns, settings.deadlines.dns, Arc::clone(&screen))?;
     let budgets = budgets(&settings, &state.join("budgets.redb"), now, &scrape)?;
@@ -143,20 +144,26 @@ pub fn trust_settings(settings: &GatewaySettings) -> anyhow::Result<TrustSetting
     })
 }
 
-/// TLS on the device port.
+/// TLS on the device port. Its tickets have keys of their own: what an earlier configuration gave out is void.
 ///
 /// # Errors
 /// When the certificate or its key cannot be used.
 pub fn device_tls(
     settings: &GatewaySettings,
     verifier: &Arc<DeviceVerifier>,
+    clock: &Clock,
 ) -> anyhow::Result<Arc<ServerConfig>> {
     let certificate = ServerCertificate::load(&settings.tls.certificate, &settings.tls.key)?;
     let versions = match settings.tls.versions {
         TlsVersions::Tls13 => certs::TlsVersions::Tls13,
         TlsVersions::Tls12And13 => certs::TlsVersions::Tls12And13,
     };
-    Ok(certs::server_config(&certificate, Arc::clone(verifier), versions, &ALPN, None)?)
+    let clock: Arc<Clock> = Arc::new(clock.clone());
+    let tickets = settings.tls.resumption.map(|lifetime| {
+        let notes = Arc::new(HandshakeNotes);
+        Arc::new(Tickets::new(Arc::clone(verifier), notes, Arc::clone(&clock) as _, lifetime))
+    });
+    Ok(certs::server_config(&certificate, Arc::clone(verifier), versions, &ALPN, Some(clock), tickets)?)
 }
 
 /// TLS on the PAC port, if it is to speak TLS.

@@ -7,6 +7,9 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustls::pki_types::UnixTime;
+use rustls::time_provider::TimeProvider;
+
 /// A wall clock anchored to the monotonic one.
 #[derive(Debug, Clone)]
 pub struct Clock {
@@ -24,8 +27,19 @@ impl Clock {
     /// Seconds since the Unix epoch.
     #[must_use]
     pub fn now(&self) -> i64 {
+        i64::try_from(self.since_epoch().as_secs()).unwrap_or(i64::MAX)
+    }
+
+    fn since_epoch(&self) -> Duration {
         let measured = self.began_wall + self.began.elapsed();
-        i64::try_from(wall().max(measured).as_secs()).unwrap_or(i64::MAX)
+        wall().max(measured)
+    }
+}
+
+/// TLS goes by this clock too, so that no handshake lives in another time than the policy.
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(self.since_epoch()))
     }
 }
 

@@ -2,15 +2,17 @@
 //!
 //! A handshake that fails is logged with the check that failed and the subject that was shown, counted, and evented. A
 //! connection that comes out of here has been verified, is registered, and its device stood in good standing at a
-//! moment after it was registered.
+//! moment after it was registered. That holds for a handshake that was resumed by a ticket as for a full one: the ticket
+//! spares signatures, and nothing that is asked here.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use audit::{Event, EventType};
-use certs::{Refusal, RefusalObserver, Refused, VerifiedDevice};
+use certs::{Possession, Refusal, RefusalObserver, Refused, VerifiedDevice};
+use rustls::HandshakeKind;
 use rustls::server::Acceptor;
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
@@ -27,19 +29,39 @@ const HTTP2: &[u8] = b"h2";
 /// The ALPN protocols that are offered, best first.
 pub const ALPN: [&[u8]; 2] = [HTTP2, b"http/1.1"];
 
-tokio::task_local! {
-    /// What the verifier refused in the handshake that this task drives.
-    static REFUSED: RefCell<Option<Refused>>;
+/// What certificates and tickets leave behind for the handshake that this task drives.
+#[derive(Debug, Default)]
+struct Notes {
+    /// What the verifier refused.
+    refused: RefCell<Option<Refused>>,
+    /// When the device proved that it holds its key, if a ticket says so: Unix seconds.
+    since: Cell<Option<i64>>,
 }
 
-/// Remembers for the running handshake which certificate was refused, so that its subject can be named.
-#[derive(Debug)]
-pub struct RefusalNotes;
+tokio::task_local! {
+    static NOTES: Notes;
+}
 
-impl RefusalObserver for RefusalNotes {
+/// Remembers for the running handshake which certificate was refused, so that its subject can be named, and how old the
+/// proof is that a ticket stands for, so that the tickets given out for it are not younger.
+#[derive(Debug)]
+pub struct HandshakeNotes;
+
+impl RefusalObserver for HandshakeNotes {
     fn refused(&self, refused: &Refused) {
         // Outside a handshake nobody asks for the subject.
-        let _outside = REFUSED.try_with(|noted| *noted.borrow_mut() = Some(refused.clone()));
+        let _outside = NOTES.try_with(|notes| *notes.refused.borrow_mut() = Some(refused.clone()));
+    }
+}
+
+impl Possession for HandshakeNotes {
+    fn resumed(&self, since: i64) {
+        // Outside a handshake no ticket is given out.
+        let _outside = NOTES.try_with(|notes| notes.since.set(Some(since)));
+    }
+
+    fn since(&self, now: i64) -> Option<i64> {
+        NOTES.try_with(|notes| notes.since.get().unwrap_or(now)).ok()
     }
 }
 
@@ -69,16 +91,18 @@ struct Unshaken {
 /// Completes the handshake of an accepted connection; `None` if it was refused, which has then been accounted for.
 pub async fn shake(gateway: &Arc<Gateway>, socket: TcpStream, from: SocketAddr) -> Option<DeviceConnection> {
     let began = Instant::now();
-    let outcome = REFUSED
-        .scope(RefCell::new(None), async {
+    let outcome = NOTES
+        .scope(Notes::default(), async {
             let outcome = attempt(gateway, socket).await;
-            outcome.map_err(|unshaken| unshaken.by(REFUSED.with(RefCell::take)))
+            outcome.map_err(|unshaken| unshaken.by(NOTES.with(|notes| notes.refused.take())))
         })
         .await;
     match outcome {
         Ok(connection) => {
             gateway.metrics.handshake_seconds.observe(began.elapsed().as_secs_f64());
             gateway.metrics.handshakes.with_label_values(&["completed"]).inc();
+            let kind = kind_of(&connection.stream);
+            gateway.metrics.completed_handshakes.with_label_values(&[kind]).inc();
             Some(connection)
         }
         Err(unshaken) => {
@@ -98,8 +122,9 @@ async fn attempt(gateway: &Arc<Gateway>, socket: TcpStream) -> Result<DeviceConn
     let (_, connection) = stream.get_ref();
     let http2 = connection.alpn_protocol() == Some(HTTP2);
     let shown = connection.peer_certificates().unwrap_or_default();
+    // A resumed handshake has not asked the verifier: the chain that its ticket holds is judged here and now.
     let device = gateway.verifier.identify(shown, gateway.clock.now());
-    let device = Arc::new(device.map_err(|refusal| Unshaken::new(refusal.as_str(), refusal))?);
+    let device = device.map_err(|refusal| Unshaken::new(refusal.as_str(), refusal))?;
     let entry = Entry { device: Arc::clone(&device), requested_agent: None, destination: None };
     let live = LiveSession::enter(gateway, Kind::Connection, entry);
     check_standing(gateway, live.session()).map_err(|reason| Unshaken {
@@ -116,6 +141,14 @@ async fn accept(gateway: &Gateway, socket: TcpStream) -> std::io::Result<DeviceS
     let greeted = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
     let _turn = gateway.handshakes.acquire().await.map_err(std::io::Error::other)?;
     greeted.into_stream(gateway.tls.load_full()).await.map(Box::new)
+}
+
+/// Whether it was resumed: one word of a closed list.
+fn kind_of(stream: &DeviceStream) -> &'static str {
+    match stream.get_ref().1.handshake_kind() {
+        Some(HandshakeKind::Resumed) => "resumed",
+        _ => "full",
+    }
 }
 
 impl Unshaken {

@@ -26,6 +26,8 @@ pub struct Metrics {
     pub turned_away: IntCounterVec,
     /// TLS handshakes, by outcome (`completed`, or the check that failed).
     pub handshakes: IntCounterVec,
+    /// TLS handshakes that were completed, by kind (`full` or `resumed`).
+    pub completed_handshakes: IntCounterVec,
     /// Seconds a TLS handshake took.
     pub handshake_seconds: Histogram,
     /// Seconds a name look-up took, caches included.
@@ -95,6 +97,12 @@ impl Metrics {
                 "portcullis_handshakes_total",
                 "TLS handshakes, by outcome: completed, or the check that failed.",
                 &["outcome"],
+            )?,
+            completed_handshakes: counters(
+                registry,
+                "portcullis_handshakes_completed_total",
+                "TLS handshakes that were completed, by kind: full, or resumed by a ticket.",
+                &["kind"],
             )?,
             handshake_seconds: histogram(
                 registry,

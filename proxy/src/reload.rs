@@ -40,7 +40,7 @@ fn attempt(gateway: &Gateway, policy: &PolicyLink, pac: Option<&Pac>, path: &Pat
     keep_fixed(&old, &mut settings);
     // Everything that can fail comes first.
     let now = gateway.clock.now();
-    let tls = device_tls(&settings, &gateway.verifier)?;
+    let tls = device_tls(&settings, &gateway.verifier, &gateway.clock)?;
     let tls_of_pac = pac_tls(&settings)?;
     let screen = Arc::new(screen(&settings, &gateway.listeners)?);
     let keys = PolicyLink::prepare(&settings)?;

@@ -11,7 +11,7 @@ use audit::{Event, EventType};
 use certs::{Document, Refusal, Trust};
 use config::Reason;
 use config::files::{Reach, Readers, replace};
-use policy_sync::{Change, Enforcer, Grant, Receipt, Snapshot, Touched};
+use policy_sync::{Change, Enforcer, Grant, Receipt, Snapshot, Subjects, Touched};
 
 use crate::assemble::crl_marks_path;
 use crate::authorize::reason_of;
@@ -39,9 +39,23 @@ impl Enforcer for Revoker {
         let touched = touched(&gateway.registry, &change.touched);
         let tripped = gateway.registry.trip(&touched, |session| redecide(&gateway, snapshot, session, now));
         let latency = began.elapsed();
+        if is_of_certificates(&change.touched) {
+            gateway.verifier.end_epoch();
+        }
         gateway.metrics.policy_revision.set(i64::try_from(change.revision).unwrap_or(i64::MAX));
         account(&gateway, tripped, latency);
         Receipt { sessions_cut: tripped.sessions, upload_bytes: tripped.upload_bytes, latency }
+    }
+}
+
+/// Whether a change concerns who may hold a connection: then no ticket of before is taken any more. What it says of
+/// manifests, users and agents is decided request by request.
+fn is_of_certificates(touched: &Touched) -> bool {
+    match touched {
+        Touched::All => true,
+        Touched::Some(Subjects { devices, certificates, .. }) => {
+            !devices.is_empty() || !certificates.is_empty()
+        }
     }
 }
 

@@ -46,7 +46,7 @@ fn a_chain_and_key_load_or_the_faulty_file_is_named() {
 #[test]
 fn a_key_never_shows_in_debug_output() {
     let lab = Lab::new();
-    let config = server_config(&lab.gateway(), verifier(&lab), TlsVersions::Tls13, &[], None).unwrap();
+    let config = server_config(&lab.gateway(), verifier(&lab), TlsVersions::Tls13, &[], None, None).unwrap();
     for text in [format!("{:?}", lab.gateway()), format!("{config:?}")] {
         assert!(!text.to_lowercase().contains("private"), "{text}");
     }
@@ -62,7 +62,7 @@ fn tls_1_2_is_spoken_only_when_asked_for() {
         (TlsVersions::Tls12And13, &TLS13, true),
         (TlsVersions::Tls12And13, &TLS12, true),
     ] {
-        let config = server_config(&lab.gateway(), verifier(&lab), versions, &[b"h2"], None).unwrap();
+        let config = server_config(&lab.gateway(), verifier(&lab), versions, &[b"h2"], None, None).unwrap();
         let outcome = handshake(&config, &client(Some(device.clone()), version));
         assert_eq!(outcome.server.is_ok(), good, "{versions:?} {version:?}");
     }
@@ -70,11 +70,11 @@ fn tls_1_2_is_spoken_only_when_asked_for() {
 }
 
 #[test]
-fn every_listener_is_without_resumption_early_data_and_key_log() {
+fn no_listener_takes_early_data_or_logs_keys_and_only_tickets_resume() {
     let lab = Lab::new();
     let versions = TlsVersions::Tls12And13;
     let configs = [
-        server_config(&lab.gateway(), verifier(&lab), versions, &[b"h2", b"http/1.1"], None).unwrap(),
+        server_config(&lab.gateway(), verifier(&lab), versions, &[b"h2", b"http/1.1"], None, None).unwrap(),
         server_config_without_device_authentication(&lab.gateway(), versions, &[b"h2", b"http/1.1"]).unwrap(),
     ];
     for config in configs {
@@ -91,7 +91,8 @@ fn every_listener_is_without_resumption_early_data_and_key_log() {
 fn a_protocol_that_is_not_offered_is_refused() {
     let lab = Lab::new();
     let config =
-        server_config(&lab.gateway(), verifier(&lab), TlsVersions::Tls13, &[b"http/1.1"], None).unwrap();
+        server_config(&lab.gateway(), verifier(&lab), TlsVersions::Tls13, &[b"http/1.1"], None, None)
+            .unwrap();
     let outcome = handshake(&config, &client(Some(lab.device("d-1").into()), &TLS13)); // offers h2
     assert_eq!(outcome.server, Err(rustls::Error::NoApplicationProtocol));
 }
@@ -119,7 +120,8 @@ fn the_given_clock_is_what_the_verifier_believes() {
     let lab = Lab::new();
     let clock: Arc<dyn TimeProvider> = Arc::new(Late);
     let config =
-        server_config(&lab.gateway(), verifier(&lab), TlsVersions::Tls13, &[b"h2"], Some(clock)).unwrap();
+        server_config(&lab.gateway(), verifier(&lab), TlsVersions::Tls13, &[b"h2"], Some(clock), None)
+            .unwrap();
     let outcome = handshake(&config, &client(Some(lab.device("d-1").into()), &TLS13));
     assert_eq!(crate::Refusal::of(&outcome.server.unwrap_err()), Some(crate::Refusal::Expired));
 }

@@ -10,11 +10,11 @@ use crate::lab::{
 };
 
 /// Shakes hands in TLS 1.3 and asks who it was.
-fn attempt(server: &Server, presents: &Presents) -> Result<VerifiedDevice, Refusal> {
+fn attempt(server: &Server, presents: &Presents) -> Result<Arc<VerifiedDevice>, Refusal> {
     outcome(server, &handshake(&server.config, &client(Some(presents.clone()), &TLS13)))
 }
 
-fn outcome(server: &Server, outcome: &Outcome) -> Result<VerifiedDevice, Refusal> {
+fn outcome(server: &Server, outcome: &Outcome) -> Result<Arc<VerifiedDevice>, Refusal> {
     match &outcome.server {
         Ok(presented) => server.verifier.identify(presented, now()),
         Err(error) => Err(Refusal::of(error).unwrap_or_else(|| panic!("{error} is no refusal"))),
@@ -22,8 +22,8 @@ fn outcome(server: &Server, outcome: &Outcome) -> Result<VerifiedDevice, Refusal
 }
 
 /// The name as text: `device`, `device/agent` or the refusal.
-fn text(outcome: Result<VerifiedDevice, Refusal>) -> String {
-    match outcome {
+fn text(outcome: Result<Arc<VerifiedDevice>, Refusal>) -> String {
+    match outcome.as_deref() {
         Ok(VerifiedDevice { device, agent: None, .. }) => device.to_string(),
         Ok(VerifiedDevice { device, agent: Some(agent), .. }) => format!("{device}/{agent}"),
         Err(refusal) => refusal.as_str().to_owned(),
@@ -432,7 +432,7 @@ fn a_maze_of_forged_authorities_costs_no_more_than_its_bound() {
 }
 
 #[test]
-fn nothing_is_ever_resumed() {
+fn without_tickets_nothing_is_ever_resumed() {
     let lab = Lab::new();
     let server = lab.server(&lab.settings());
     for version in [&TLS12, &TLS13] {
@@ -498,7 +498,7 @@ fn a_path_with_anything_missing_is_not_good() {
         |d| d.leaf.serial = Arc::new([1]),
         |d| d.issuer_keys.push([0; 32]),
     ] {
-        let mut device = device.clone();
+        let mut device = VerifiedDevice::clone(&device);
         spoil(&mut device);
         assert_eq!(trust.recheck(&device, now()), Err(Refusal::UnknownIssuer));
     }

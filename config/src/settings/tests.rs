@@ -42,6 +42,7 @@ fn every_key_has_the_default_that_the_reference_says() {
     assert_eq!(settings.listen.device, ["0.0.0.0:8443".parse().expect("an address")]);
     assert_eq!(settings.listen.pac, None);
     assert_eq!(settings.tls.versions, TlsVersions::Tls13);
+    assert_eq!(settings.tls.resumption, Some(Duration::from_secs(3600)));
     assert_eq!(settings.tls.pac, None);
     assert_eq!(settings.trust.identity, IdentityField::Spiffe);
     assert_eq!(settings.policy.max_staleness, Duration::from_secs(60));

@@ -1,9 +1,10 @@
 //! `[tls]`: what the gateway proves itself with.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::{DefaultValue, SettingDoc, setting};
-use crate::reading::Table;
+use crate::reading::{Field, Table};
 
 pub(super) const DOCS: &[SettingDoc] = &[
     setting(
@@ -18,6 +19,12 @@ pub(super) const DOCS: &[SettingDoc] = &[
         "versions",
         DefaultValue::Toml(r#""1.3""#),
         "TLS versions of the device port: `1.3` or `1.2+1.3`.",
+    ),
+    setting(
+        "tls",
+        "resumption",
+        DefaultValue::Toml(r#""1h""#),
+        "For how long a device may return by a ticket before it has to prove anew that it holds its key, at most `24h`; or `off`. Only where TLS 1.3 alone is spoken.",
     ),
     setting(
         "tls",
@@ -37,6 +44,8 @@ pub struct TlsSettings {
     pub key: PathBuf,
     /// The versions that devices may speak.
     pub versions: TlsVersions,
+    /// For how long a device may return by a ticket; absent means never.
+    pub resumption: Option<Duration>,
     /// What the PAC address proves itself with; absent means plain HTTP.
     pub pac: Option<PacTls>,
 }
@@ -59,11 +68,15 @@ pub enum TlsVersions {
     Tls12And13,
 }
 
+/// The shortest and the longest life of a ticket.
+const TICKET: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
+
 pub(super) fn read(mut table: Table<'_>, directory: &Path) -> Option<TlsSettings> {
     let certificate = table.required("certificate").and_then(|field| field.path(directory));
     let key = table.required("key").and_then(|field| field.path(directory));
     let versions = [("1.3", TlsVersions::Tls13), ("1.2+1.3", TlsVersions::Tls12And13)];
     let versions = table.required("versions").and_then(|field| field.one_of(&versions));
+    let resumption = table.required("resumption").and_then(|field| resumption(&field));
     let pac_certificate = table.maybe("pac_certificate", |field| field.path(directory));
     let pac_key = table.maybe("pac_key", |field| field.path(directory));
     if matches!((&pac_certificate, &pac_key), (Some(Some(_)), Some(None)) | (Some(None), Some(Some(_)))) {
@@ -71,5 +84,23 @@ pub(super) fn read(mut table: Table<'_>, directory: &Path) -> Option<TlsSettings
     }
     table.finish();
     let pac = pac_certificate?.zip(pac_key?).map(|(certificate, key)| PacTls { certificate, key });
-    Some(TlsSettings { certificate: certificate?, key: key?, versions: versions?, pac })
+    Some(TlsSettings {
+        certificate: certificate?,
+        key: key?,
+        versions: versions?,
+        resumption: resumption?,
+        pac,
+    })
+}
+
+#[allow(clippy::option_option, reason = "off and wrong are two things")]
+fn resumption(field: &Field<'_>) -> Option<Option<Duration>> {
+    if field.text()? == "off" {
+        return Some(None);
+    }
+    let lifetime = field.duration()?;
+    if !TICKET.contains(&lifetime) {
+        return field.refuse("a ticket lives from 1s to 24h", Some("`off` is for none"));
+    }
+    Some(Some(lifetime))
 }

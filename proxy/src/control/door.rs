@@ -60,7 +60,7 @@ pub(super) fn door_tls(
     verifier: &Arc<DeviceVerifier>,
 ) -> anyhow::Result<Arc<ServerConfig>> {
     let alpn: [&[u8]; 2] = [b"h2", b"http/1.1"];
-    Ok(server_config(certificate, Arc::clone(verifier), TlsVersions::Tls13, &alpn, None)?)
+    Ok(server_config(certificate, Arc::clone(verifier), TlsVersions::Tls13, &alpn, None, None)?)
 }
 
 fn now() -> i64 {

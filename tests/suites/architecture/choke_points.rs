@@ -48,10 +48,11 @@ fn nothing_waits_in_a_queue_without_bound() {
 }
 
 #[test]
-fn no_handshake_leaves_anything_to_resume() {
+fn only_the_projects_own_tickets_resume_and_no_key_is_logged() {
     for needle in ["KeyLogFile", "SSLKEYLOGFILE", "Ticketer::new", "ServerSessionMemoryCache"] {
         assert_eq!(places(needle), Vec::<String>::new(), "{needle}");
     }
+    assert_eq!(places("impl ProducesTickets"), ["certs/src/tickets.rs"]);
 }
 
 #[test]

@@ -155,32 +155,6 @@ async fn every_device_listener_asks_for_a_certificate() {
 }
 
 #[tokio::test]
-async fn a_handshake_is_never_resumed_and_no_ticket_is_given_out() {
-    let (origin, lab) = setup().await;
-    let mut device = lab.device("device-1");
-    device.resumption = rustls::client::Resumption::in_memory_sessions(16);
-    let tls = Arc::new(device.tls(&["http/1.1"]));
-    for _ in 0..3 {
-        let tcp = lab::device::dial(device.gateway).await.expect("a connection");
-        let name = "localhost".try_into().expect("a name");
-        let connector = tokio_rustls::TlsConnector::from(Arc::clone(&tls));
-        let stream = connector.connect(name, tcp).await.expect("a handshake");
-        assert_eq!(stream.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Full));
-        let mut wire = lab::Wire::new(stream);
-        let answer = wire.ask(lab::device::connect_head(&origin.destination(), "")).await.expect("an answer");
-        assert_eq!(answer.status, 200);
-    }
-    let mut stream = device.handshake(&["http/1.1"]).await.expect("a handshake");
-    {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let head = lab::device::connect_head(&origin.destination(), "");
-        stream.write_all(head.as_bytes()).await.expect("sent");
-        stream.read_u8().await.expect("an answer");
-    }
-    assert_eq!(stream.get_ref().1.tls13_tickets_received(), 0);
-}
-
-#[tokio::test]
 async fn tls_1_2_is_spoken_only_where_the_settings_say_so() {
     for (versions, taken) in [("1.3", false), ("1.2+1.3", true)] {
         let lab = Lab::builder()

@@ -12,6 +12,7 @@ mod identity;
 mod leaks;
 mod policy;
 mod rebinding;
+mod resumption;
 mod revocation_lists;
 mod smuggling;
 mod targets;

@@ -1,5 +1,7 @@
 //! Which device asks, and for which agent?
 
+use std::sync::Arc;
+
 use certs::{DeviceVerifier, Refusal, VerifiedDevice};
 use config::AgentName;
 use http::StatusCode;
@@ -9,7 +11,7 @@ use rustls_pki_types::CertificateDer;
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
     /// The device, and the path that proves it.
-    pub(super) device: VerifiedDevice,
+    pub(super) device: Arc<VerifiedDevice>,
     /// The certificate's agent, else the one in the query; `None` for the device's only manifest.
     pub(super) agent: Option<AgentName>,
 }

@@ -60,6 +60,7 @@ impl Site {
             TlsVersions::Tls13,
             &[b"h2", b"http/1.1"],
             None,
+            None,
         )
         .unwrap();
         let agents =
