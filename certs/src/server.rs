@@ -154,8 +154,9 @@ impl ServerCertificate {
     }
 }
 
-/// Tickets that a handshake gives out, unless the device asks for another number (RFC 9149).
-const TICKETS: usize = 2;
+/// Tickets that a handshake gives out, unless the device asks for another number (RFC 9149): each return replaces the one
+/// that it used up, so a device comes to have as many as it opens connections at once.
+const TICKETS: usize = 1;
 /// The most that it gives out.
 const MOST_TICKETS: usize = 4;
 

@@ -208,7 +208,11 @@ fn unknown_keys_are_refused_with_a_suggestion() {
     for (section, lines, help) in [
         ("limits", "sesions = 1", "did you mean `sessions`?"),
         ("deadlines", "idel = \"5s\"", "did you mean `idle`?"),
-        ("tls", "colour = 1", "the fields here are certificate, key, versions, pac_certificate, pac_key"),
+        (
+            "tls",
+            "colour = 1",
+            "the fields here are certificate, key, versions, resumption, pac_certificate, pac_key",
+        ),
         ("limit", "", "did you mean `limits`?"),
     ] {
         assert!(problem(section, lines).contains(help), "{lines}: {}", problem(section, lines));
