@@ -1,6 +1,5 @@
 //! Who gets past the handshake: certificates that prove a device, and all that only look like one.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use certs::authority::{Authority, Profile, Standing, SubjectKey, Usage};
