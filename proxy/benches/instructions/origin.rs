@@ -8,6 +8,7 @@ use certs::{CRL_MAX_ENTRIES, DeviceVerifier, Document, HighWater, IdentityRule, 
 use jiff::Timestamp;
 use policy_sync::log::{Entry, Position, Record};
 use policy_sync::{Envelope, KeyId, KeyRing, PayloadType, Role, SigningKey, TrustedKey, sign_manifest};
+use rustls::pki_types::CertificateDer;
 
 use crate::instructions;
 use crate::policy::{NOW, manifest};
@@ -31,7 +32,14 @@ pub(crate) fn paths() {
     let verifier = DeviceVerifier::new(trust, None);
     let chain = device.chain();
     let verified = verifier.identify(&chain, now).expect("a good certificate");
-    instructions("reported_verify_device_path", 20, || verifier.identify(&chain, now).is_ok());
+    let mut number = 0_u32;
+    instructions("reported_verify_device_path", 20, || {
+        // What was presented before is remembered; a byte more of what is not looked at makes it new.
+        number += 1;
+        let unread = CertificateDer::from(number.to_be_bytes().to_vec());
+        let presented: Vec<_> = chain.iter().cloned().chain([unread]).collect();
+        verifier.identify(&presented, now).is_ok()
+    });
     let trust = verifier.trust();
     instructions("recheck_device_path", 1000, || assert!(trust.recheck(&verified, now).is_ok()));
 }
