@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::context::CreateStreamErrorKind;
 use async_nats::jetstream::stream::{
-    Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType, Stream,
+    ClusterInfo, Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType, Stream,
 };
 use async_nats::jetstream::{self, ErrorCode};
 use async_nats::{Client, HeaderMap};
@@ -98,7 +98,11 @@ impl Records {
     /// The last sequence of the stream, by the leader's word.
     pub(super) async fn last(&self) -> Result<u64, TransportFault> {
         let info = self.stream.get_info().await.map_err(|fault| transport_fault(&fault))?;
-        Ok(info.state.last_sequence)
+        if info.cluster.as_ref().is_none_or(is_from_leader) {
+            Ok(info.state.last_sequence)
+        } else {
+            Err(TransportFault("NATS: the stream of the log has no leader".into()))
+        }
     }
 
     /// The epoch of the first record that is left in a stream that never began anew.
@@ -117,6 +121,13 @@ impl Records {
     async fn write(&self, headers: HeaderMap, value: Bytes, expected: Expected) -> Result<u64, AppendFault> {
         Write::new(&self.subject, headers, value, expected).to(&self.jetstream, &self.stream).await
     }
+}
+
+/// Whether a leader said this. While there is none, any server answers with what it has, which may be old; and each lists all
+/// but itself as replicas.
+fn is_from_leader(cluster: &ClusterInfo) -> bool {
+    let leader = cluster.leader.as_deref().filter(|leader| !leader.is_empty());
+    leader.is_some_and(|leader| cluster.replicas.iter().all(|replica| replica.name != leader))
 }
 
 /// Up to `most` records from this place of the stream on. Any server may give the bulk; where it ends, the leader is asked.
