@@ -27,6 +27,9 @@ const LEAST_LEASE: u64 = 64 << 10;
 /// The most a cell of ordinary size is leased ahead, in bytes. Above 8 GiB a thousandth of the limit takes its place.
 const USUAL_LEASE: u64 = 8 << 20;
 
+/// The most an unlimited cell is leased ahead, in bytes.
+const LONGEST_LEASE: u64 = 1 << 30;
+
 /// The budget of one scope.
 #[derive(Debug)]
 pub(super) struct Cell {
@@ -183,8 +186,8 @@ impl Cell {
     fn mark(&self) {
         let limit = self.limit.load(Ordering::Acquire);
         let leased = self.leased.load(Ordering::Acquire);
-        let for_lease =
-            if leased < self.reach() { leased.saturating_sub(lease_size(limit) / 2) } else { NOT_NOW };
+        let ahead = lease_size(limit, self.taken());
+        let for_lease = if leased < self.reach() { leased.saturating_sub(ahead / 2) } else { NOT_NOW };
         let for_more = if self.may_draw() { self.draws_at.load(Ordering::Acquire) } else { NOT_NOW };
         self.asks_at.store(for_lease.min(for_more), Ordering::Release);
     }
@@ -217,7 +220,7 @@ impl Cell {
 
     /// The most to have handed out at once, beyond what is needed: as much as is leased ahead, for a crash loses either.
     pub(super) fn largest_part(&self) -> u64 {
-        lease_size(self.limit.load(Ordering::Acquire))
+        lease_size(self.limit.load(Ordering::Acquire), self.taken())
     }
 
     /// What could still be handed out before the limit is reached.
@@ -269,7 +272,7 @@ impl Cell {
     pub(super) fn next_lease(&self) -> u64 {
         let limit = self.limit.load(Ordering::Acquire);
         let taken = self.taken();
-        taken.saturating_add(lease_size(limit)).min(self.reach()).max(taken)
+        taken.saturating_add(lease_size(limit, taken)).min(self.reach()).max(taken)
     }
 
     /// The lease is on disk: reservations may go up to `until`.
@@ -305,10 +308,12 @@ impl Cell {
     }
 }
 
-/// How far ahead a cell of this limit is leased, in bytes. It is the most that a crash can lose.
-fn lease_size(limit: u64) -> u64 {
+/// How far ahead a cell of this limit is leased when so much of it is taken, in bytes. It is the most that a crash can lose.
+fn lease_size(limit: u64, taken: u64) -> u64 {
     if limit == UNLIMITED {
-        return USUAL_LEASE;
+        // Nobody waits for this lease and no limit suffers from it; it keeps the number for a limit that may come. A share of
+        // what is taken keeps it as true as that needs, and a fast upload from writing to the disk all the time.
+        return (taken / 8).clamp(USUAL_LEASE, LONGEST_LEASE);
     }
     (limit / 16).max(LEAST_LEASE).min(USUAL_LEASE.max(limit / 1024))
 }

@@ -7,7 +7,7 @@ use std::thread;
 use config::Limit;
 use proptest::prelude::*;
 
-use super::{Cell, Grant, LEAST_LEASE, USUAL_LEASE, lease_size};
+use super::{Cell, Grant, LEAST_LEASE, LONGEST_LEASE, USUAL_LEASE, lease_size};
 
 #[test]
 fn a_reservation_is_cut_to_what_is_left() {
@@ -92,14 +92,16 @@ fn a_sealed_cell_grants_nothing_more() {
 
 #[test]
 fn a_lease_is_a_share_of_the_limit_within_bounds() {
-    for (limit, size) in [
-        (0, LEAST_LEASE),
-        (10 << 20, (10 << 20) / 16),
-        (250 << 20, USUAL_LEASE),
-        (1 << 40, 1 << 30),
-        (u64::MAX, USUAL_LEASE),
+    for (limit, taken, size) in [
+        (0, 0, LEAST_LEASE),
+        (10 << 20, 5 << 20, (10 << 20) / 16),
+        (250 << 20, 249 << 20, USUAL_LEASE),
+        (1 << 40, 1 << 39, 1 << 30),
+        (u64::MAX, 64 << 20, USUAL_LEASE),
+        (u64::MAX, 1 << 32, 1 << 29),
+        (u64::MAX, 1 << 40, LONGEST_LEASE),
     ] {
-        assert_eq!(lease_size(limit), size, "{limit}");
+        assert_eq!(lease_size(limit, taken), size, "{limit}, {taken}");
     }
     assert_eq!(Cell::durable(Limit::Bytes(500), 100).next_lease(), 500, "never beyond the limit");
     assert_eq!(Cell::durable(Limit::Bytes(50), 100).next_lease(), 100, "never below what is taken");
