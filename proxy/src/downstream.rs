@@ -2,6 +2,8 @@
 //!
 //! Both look the same to the relay: bytes in, bytes out, and an abort that the device cannot mistake for an orderly end.
 
+mod decrypt;
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,7 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use crate::tunnel::Downstream;
+use crate::tunnel::{Downstream, Filled, Source};
+
+pub use decrypt::BACKLOG;
 
 /// The largest HTTP/2 DATA payload handed to the connection at once, in bytes.
 const FRAME: usize = 64 * 1024;
@@ -27,6 +31,14 @@ impl Downstream for DeviceStream {
     fn abort(&mut self) {
         // Fails only on a socket that is already gone, which is what was wanted.
         let _gone = SockRef::from(self.get_ref().0).set_linger(Some(Duration::ZERO));
+    }
+}
+
+impl Source for DeviceStream {
+    const ROOM: usize = BACKLOG;
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Filled> {
+        decrypt::poll_fill(self, cx, buffer)
     }
 }
 
@@ -45,6 +57,8 @@ impl StreamTunnel {
         Self { receive, send, unread: Bytes::new() }
     }
 }
+
+impl Source for StreamTunnel {}
 
 impl Downstream for StreamTunnel {
     fn abort(&mut self) {

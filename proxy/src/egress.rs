@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 
 use crate::budget::{LeaseFault, Meter, Reserved};
 use crate::registry::Session;
+use crate::tunnel::{Filled, Source};
 
 /// How long what was granted may take to leave the kernel before the socket is reset all the same.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
@@ -172,6 +173,25 @@ impl AsyncRead for Egress {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
+        }
+    }
+}
+
+impl Source for Egress {
+    fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Filled> {
+        loop {
+            let read = match ready!(self.socket.poll_read_ready(cx)) {
+                Ok(()) => self.socket.try_read(buffer),
+                Err(error) => Err(error),
+            };
+            let filled = match read {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => Filled { bytes: 0, end: Some(Err(error)) },
+                Ok(0) => Filled { bytes: 0, end: Some(Ok(())) },
+                Ok(bytes) => Filled { bytes, end: None },
+            };
+            self.count_download(filled.bytes);
+            return Poll::Ready(filled);
         }
     }
 }

@@ -5,11 +5,15 @@
 
 use std::cell::RefCell;
 
-/// Size of a relay buffer in bytes: four full TLS records.
-pub(super) const SIZE: usize = 64 * 1024;
+/// The most that a relay reads at once, in bytes: eight full TLS records.
+pub(super) const READ: usize = 128 * 1024;
+
+/// Size of a relay buffer in bytes. What is read encrypted is decrypted in the same buffer, which takes some room
+/// ([`crate::downstream::BACKLOG`]).
+pub(super) const SIZE: usize = READ + crate::downstream::BACKLOG;
 
 /// Buffers that a thread keeps at hand.
-const KEPT: usize = 8;
+const KEPT: usize = 4;
 
 thread_local! {
     static POOL: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };

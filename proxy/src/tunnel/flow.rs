@@ -12,12 +12,34 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::buffers;
 
+/// A side that bytes come from.
+pub trait Source: AsyncRead + Unpin {
+    /// How much longer than what it is to be filled with a buffer has to be, in bytes.
+    const ROOM: usize = 0;
+
+    /// Fills `buffer` from its start with what is there, [`Self::ROOM`] bytes less than it holds at most. Pending when nothing
+    /// is there.
+    fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Filled> {
+        fill_by_reading(self, cx, buffer)
+    }
+}
+
+/// What filling a buffer has come to.
+#[derive(Debug, Default)]
+pub struct Filled {
+    /// How many bytes are in the buffer.
+    pub bytes: usize,
+    /// How the source ended behind them, if it has: it tells that only once.
+    pub end: Option<io::Result<()>>,
+}
+
 /// One direction.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
     pending: Option<Pending>,
     unflushed: bool,
-    source_ended: bool,
+    /// How the source ended behind what is pending.
+    end: Option<io::Result<()>>,
     done: bool,
 }
 
@@ -68,7 +90,7 @@ impl Flow {
         sink: &mut D,
     ) -> Poll<Result<(), Broken>>
     where
-        S: AsyncRead + Unpin + ?Sized,
+        S: Source + ?Sized,
         D: AsyncWrite + Unpin + ?Sized,
     {
         if self.done {
@@ -76,20 +98,22 @@ impl Flow {
         }
         loop {
             ready!(self.poll_drain(cx, sink)).map_err(Broken::Sink)?;
-            if self.source_ended {
-                ready!(Pin::new(&mut *sink).poll_shutdown(cx)).map_err(Broken::Sink)?;
-                self.done = true;
-                return Poll::Ready(Ok(()));
-            }
-            match self.poll_fill(cx, source) {
-                Poll::Ready(result) => result.map_err(Broken::Source)?,
-                Poll::Pending => {
-                    if self.unflushed {
-                        ready!(Pin::new(&mut *sink).poll_flush(cx)).map_err(Broken::Sink)?;
-                        self.unflushed = false;
-                    }
-                    return Poll::Pending;
+            match self.end.take() {
+                None => {}
+                Some(Err(error)) => return Poll::Ready(Err(Broken::Source(error))),
+                Some(Ok(())) => {
+                    self.end = Some(Ok(()));
+                    ready!(Pin::new(&mut *sink).poll_shutdown(cx)).map_err(Broken::Sink)?;
+                    self.done = true;
+                    return Poll::Ready(Ok(()));
                 }
+            }
+            if self.poll_fill(cx, source).is_pending() {
+                if self.unflushed {
+                    ready!(Pin::new(&mut *sink).poll_flush(cx)).map_err(Broken::Sink)?;
+                    self.unflushed = false;
+                }
+                return Poll::Pending;
             }
         }
     }
@@ -116,37 +140,18 @@ impl Flow {
         Poll::Ready(Ok(()))
     }
 
-    /// Fills one buffer with all that the source has ready. Pending only when it has nothing at all.
-    fn poll_fill<S: AsyncRead + Unpin + ?Sized>(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &mut S,
-    ) -> Poll<io::Result<()>> {
+    /// Fills one buffer. What was read is passed on before an end that came with it.
+    fn poll_fill<S: Source + ?Sized>(&mut self, cx: &mut Context<'_>, source: &mut S) -> Poll<()> {
         let mut buffer = buffers::take();
-        let mut space = ReadBuf::new(&mut buffer);
-        let mut outcome = Poll::Ready(Ok(()));
-        while space.remaining() > 0 {
-            let before = space.filled().len();
-            match Pin::new(&mut *source).poll_read(cx, &mut space) {
-                Poll::Ready(Ok(())) if space.filled().len() == before => {
-                    self.source_ended = true;
-                    break;
-                }
-                Poll::Ready(Ok(())) => {}
-                other => {
-                    outcome = other;
-                    break;
-                }
-            }
-        }
-        let end = space.filled().len();
-        if end == 0 {
+        let filled = source.poll_fill(cx, buffer.get_mut(..buffers::READ + S::ROOM).unwrap_or_default());
+        let Poll::Ready(Filled { bytes: 1.., .. }) = filled else {
             buffers::give(buffer);
-            return outcome;
-        }
-        // What was read is passed on first; an error or a wait behind it shows itself at the next read.
-        self.pending = Some(Pending { buffer, start: 0, end });
-        Poll::Ready(Ok(()))
+            return filled.map(|filled| self.end = filled.end);
+        };
+        filled.map(|filled| {
+            self.pending = Some(Pending { buffer, start: 0, end: filled.bytes });
+            self.end = filled.end;
+        })
     }
 
     fn put_back(&mut self) {
@@ -162,4 +167,25 @@ impl Drop for Flow {
     fn drop(&mut self) {
         self.put_back();
     }
+}
+
+/// Fills a buffer by as many reads as find something.
+fn fill_by_reading<S: AsyncRead + Unpin + ?Sized>(
+    source: &mut S,
+    cx: &mut Context<'_>,
+    buffer: &mut [u8],
+) -> Poll<Filled> {
+    let mut space = ReadBuf::new(buffer);
+    let mut end = None;
+    while space.remaining() > 0 && end.is_none() {
+        let before = space.filled().len();
+        match Pin::new(&mut *source).poll_read(cx, &mut space) {
+            Poll::Pending if before == 0 => return Poll::Pending,
+            Poll::Pending => break,
+            Poll::Ready(Err(error)) => end = Some(Err(error)),
+            Poll::Ready(Ok(())) if space.filled().len() == before => end = Some(Ok(())),
+            Poll::Ready(Ok(())) => {}
+        }
+    }
+    Poll::Ready(Filled { bytes: space.filled().len(), end })
 }

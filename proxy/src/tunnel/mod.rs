@@ -19,14 +19,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use config::{Destination, Reason, TlsExpectation};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWrite;
 
 use crate::egress::{Egress, EgressFault};
 use crate::registry::{Session, Stage};
 use flow::{Broken, Flow};
 
+pub use flow::{Filled, Source};
+
 /// The device's side of a tunnel, whatever carries it.
-pub trait Downstream: AsyncRead + AsyncWrite + Unpin + Send {
+pub trait Downstream: Source + AsyncWrite + Send {
     /// Ends the side at once: a TCP reset, or the reset of one HTTP/2 stream.
     fn abort(&mut self);
 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use config::{AgentName, DeviceId, Limit};
 use proptest::prelude::*;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
@@ -20,6 +20,8 @@ use crate::registry::{Kind, Registry, races};
 struct Choppy {
     pieces: VecDeque<Vec<u8>>,
     gulps: VecDeque<usize>,
+    /// How it breaks behind its last piece; once, and then it looks like an end.
+    fault: Option<io::ErrorKind>,
     taken: Vec<u8>,
     flushed: usize,
     shut: bool,
@@ -32,7 +34,7 @@ impl AsyncRead for Choppy {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.pieces.pop_front() {
-            None => Poll::Ready(Ok(())),
+            None => Poll::Ready(self.fault.take().map_or(Ok(()), |kind| Err(kind.into()))),
             Some(piece) if piece.is_empty() => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -104,6 +106,22 @@ proptest! {
         prop_assert_eq!(ending, expected);
     }
 }
+
+#[test]
+fn a_source_that_breaks_behind_its_bytes_is_not_taken_for_one_that_ended() {
+    let pieces = [vec![1; 10], vec![2; 20]].into();
+    let mut source = Choppy { pieces, fault: Some(io::ErrorKind::ConnectionReset), ..Choppy::default() };
+    let mut sink = Choppy::default();
+    let mut flow = Flow::default();
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let outcome = flow.poll(&mut cx, &mut source, &mut sink);
+    assert!(matches!(outcome, Poll::Ready(Err(Broken::Source(_)))), "{outcome:?}");
+    assert_eq!(sink.taken.len(), 30);
+    assert!(!sink.shut, "a sink that is told of an end takes what it has for the whole");
+}
+
+impl Source for Choppy {}
+impl Source for DuplexStream {}
 
 impl Downstream for DuplexStream {
     fn abort(&mut self) {}
