@@ -6,7 +6,7 @@
 //! record by record, and what it has decrypted goes to the front. The front never reaches the back, because what the TLS layer may
 //! have kept of earlier reads is less than [`BACKLOG`].
 //!
-//! Relies on rustls for all that is TLS. Holds nothing between two reads.
+//! Relies on rustls for all that is TLS. Holds nothing between two reads, and sees to it that rustls holds little.
 
 use std::io::{self, IoSlice, Read as _, Write};
 use std::pin::Pin;
@@ -38,7 +38,11 @@ pub(super) fn poll_fill(
     loop {
         let mut space = ReadBuf::new(buffer.get_mut(BACKLOG..).unwrap_or_default());
         let filled = match Pin::new(&mut *socket).poll_read(cx, &mut space) {
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => {
+                // Asked to read when there is nothing, the TLS layer lets go of the room for a whole record.
+                let _nothing = tls.read_tls(&mut Dry);
+                return Poll::Pending;
+            }
             Poll::Ready(Err(error)) => Filled { bytes: 0, end: Some(Err(error)) },
             Poll::Ready(Ok(())) => match space.filled().len() {
                 0 => hear_the_end(tls),
@@ -90,6 +94,15 @@ fn read_plaintext(tls: &mut ServerConnection, space: &mut [u8]) -> Filled {
         Ok(bytes) => Filled { bytes, end: None },
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Filled::default(),
         Err(error) => Filled { bytes: 0, end: Some(Err(error)) },
+    }
+}
+
+/// A socket with nothing to read.
+struct Dry;
+
+impl io::Read for Dry {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
     }
 }
 
