@@ -7,7 +7,8 @@
 //! task: dropping the future of [`exchange()`] drops the upstream stream with it.
 //!
 //! In reading order: what is sent ([`Outbound`]), the body on its way up ([`Intake`]), the answer on its way
-//! down ([`Answer`]), the conversation of both ([`exchange()`]), and idle upstream connections ([`Upstreams`]).
+//! down ([`Answer`]), the conversation of both ([`exchange()`]), and idle upstream connections ([`Kept`] at hand,
+//! [`Upstreams`] at rest).
 
 mod answer;
 mod body;
@@ -18,6 +19,7 @@ mod hop;
 mod http1;
 mod http2;
 mod intake;
+mod kept;
 mod outbound;
 mod pool;
 #[cfg(test)]
@@ -30,5 +32,6 @@ pub use fault::{BodyFault, Fault};
 pub use http1::Http1Answer;
 pub use http2::{Http2Answer, Http2Intake};
 pub use intake::{Http1Intake, Intake};
+pub use kept::Kept;
 pub use outbound::Outbound;
 pub use pool::{UpstreamKey, Upstreams};

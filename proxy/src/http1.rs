@@ -15,7 +15,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::downstream::DeviceStream;
-use crate::forward::{Http1Answer, Http1Intake};
+use crate::egress::Egress;
+use crate::forward::{Http1Answer, Http1Intake, Kept};
 use crate::gateway::Gateway;
 use crate::handshake::DeviceConnection;
 use crate::plain::{self, Exchange, PlainRequest};
@@ -31,21 +32,31 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// How much of a body that nobody wants is read for the sake of the next request, in bytes.
 const DRAINED: usize = 64 * 1024;
 
+/// How long the upstream connection of the last request is kept at hand for the next one.
+const AT_HAND: Duration = Duration::from_secs(1);
+
 type Stream = DeviceStream;
 
 /// Serves a device's connection until it closes or becomes a tunnel.
 pub async fn serve(gateway: Arc<Gateway>, connection: DeviceConnection, place: OwnedSemaphorePermit) {
     let DeviceConnection { mut stream, device, live, .. } = connection;
     let mut buffer = BytesMut::new();
+    let mut kept = Kept::default();
     loop {
-        let head = match read_head(&gateway, &live, &mut stream, &mut buffer).await {
+        let head = match read_head(&gateway, &live, &mut stream, &mut buffer, &mut kept).await {
             Ok(Some(head)) => head,
-            Ok(None) => return,
+            Ok(None) => {
+                if live.session().cut().is_none() {
+                    kept.rest(&gateway.upstreams);
+                }
+                return;
+            }
             Err(refusal) => return refuse(&gateway, &device, stream, &refusal).await,
         };
         let RequestHead { request, requested_agent, protocol, persistent } = head;
         match request {
             Request::Connect(destination) => {
+                kept.rest(&gateway.upstreams);
                 let asked = Asked {
                     device: Arc::clone(&device),
                     requested_agent,
@@ -60,9 +71,12 @@ pub async fn serve(gateway: Arc<Gateway>, connection: DeviceConnection, place: O
             Request::Forward(forward) => {
                 let request =
                     PlainRequest { device: Arc::clone(&device), requested_agent, forward, protocol };
-                match forward_one(&gateway, &mut stream, &mut buffer, request, persistent).await {
+                let forwarded =
+                    forward_one(&gateway, &mut stream, &mut buffer, request, persistent, &mut kept).await;
+                match forwarded {
                     Ok(After::Next) if gateway.unavailable() != Some(Reason::Draining) => {}
                     Ok(After::Next | After::Close) => {
+                        kept.rest(&gateway.upstreams);
                         let _gone = tokio::time::timeout(FAREWELL, stream.shutdown()).await;
                         return;
                     }
@@ -92,12 +106,13 @@ async fn forward_one(
     buffer: &mut BytesMut,
     request: PlainRequest,
     persistent: bool,
+    kept: &mut Kept<Egress>,
 ) -> Result<After, Refusal> {
     let (protocol, framing) = (request.protocol, request.forward.framing);
     let (mut reader, mut writer) = tokio::io::split(stream);
     let mut intake = Http1Intake::new(&mut reader, buffer, framing);
     let mut answer = Http1Answer::new(&mut writer, protocol, persistent);
-    match plain::run(gateway, request, &mut intake, &mut answer).await? {
+    match plain::run(gateway, request, &mut intake, &mut answer, kept).await? {
         Exchange::Broken => Ok(After::Abort),
         Exchange::Completed { uploaded } => {
             let drained =
@@ -117,6 +132,7 @@ async fn read_head(
     connection: &LiveSession,
     stream: &mut Stream,
     buffer: &mut BytesMut,
+    kept: &mut Kept<Egress>,
 ) -> Result<Option<RequestHead>, Refusal> {
     let deadlines = &gateway.settings.load().deadlines;
     // Between requests a connection may idle; once a head has begun it has to be complete in time.
@@ -139,10 +155,14 @@ async fn read_head(
             }
         }
         buffer.reserve(4096);
-        let wait = tokio::time::timeout_at(until, stream.read_buf(buffer));
+        // What nobody asks for soon may serve another connection of the device.
+        let soon = (!kept.is_empty()).then(|| tokio::time::Instant::now() + AT_HAND);
+        let wait =
+            tokio::time::timeout_at(soon.map_or(until, |soon| soon.min(until)), stream.read_buf(buffer));
         match connection.session().unless_cut(wait).await {
             Ok(Ok(Ok(0) | Err(_))) => return Ok(None),
             Ok(Ok(Ok(_))) => {}
+            Ok(Err(_late)) if tokio::time::Instant::now() < until => kept.rest(&gateway.upstreams),
             Ok(Err(_late)) if buffer.is_empty() => return Ok(None),
             Ok(Err(_late)) => return Err(Refusal::of_request(Reason::RequestTimeout, None)),
             Err(_cut) => {
@@ -165,7 +185,7 @@ async fn open_tunnel(
     let opened = match admit(&gateway, Kind::Tunnel, asked) {
         Ok(admitted) => {
             drop(connection);
-            connect(&gateway, admitted).await
+            connect(&gateway, admitted, None).await
         }
         Err(refusal) => Err(refusal),
     };

@@ -16,7 +16,7 @@ use http::{Request as HttpRequest, Response, StatusCode};
 use certs::VerifiedDevice;
 
 use crate::downstream::{DeviceStream, StreamTunnel};
-use crate::forward::{Http2Answer, Http2Intake};
+use crate::forward::{Http2Answer, Http2Intake, Kept};
 use crate::gateway::Gateway;
 use crate::handshake::DeviceConnection;
 use crate::plain::{self, Exchange, PlainRequest};
@@ -170,7 +170,11 @@ async fn forward_one(
     respond: SendResponse<Bytes>,
 ) {
     let mut answer = Http2Answer::new(respond);
-    match plain::run(gateway, request, &mut Http2Intake::new(&mut body), &mut answer).await {
+    let mut kept = Kept::default();
+    let done = plain::run(gateway, request, &mut Http2Intake::new(&mut body), &mut answer, &mut kept).await;
+    // The next request is another stream's, and may be under way already.
+    kept.rest(&gateway.upstreams);
+    match done {
         Ok(Exchange::Completed { .. }) => {}
         // HTTP/2 has no switch to WebSocket here: a request for one was refused as it was read.
         Ok(Exchange::Broken | Exchange::Switched { .. }) => answer.reset(Code::INTERNAL_ERROR),
@@ -190,7 +194,7 @@ async fn open_tunnel(
     busy: Busy,
 ) {
     let opened = match admit(&gateway, Kind::Tunnel, asked) {
-        Ok(admitted) => unless_reset(&mut respond, connect(&gateway, admitted)).await,
+        Ok(admitted) => unless_reset(&mut respond, connect(&gateway, admitted, None)).await,
         Err(refusal) => Some(Err(refusal)),
     };
     let connected = match opened {

@@ -10,7 +10,7 @@ use certs::VerifiedDevice;
 use config::{AgentName, Reason};
 
 use crate::egress::{Egress, EgressFault};
-use crate::forward::{Answer, BodyFault, Exchanged, Fault, Intake, Outbound, exchange};
+use crate::forward::{Answer, BodyFault, Exchanged, Fault, Intake, Kept, Outbound, exchange};
 use crate::gateway::Gateway;
 use crate::registry::{Kind, Stage};
 use crate::reply::Refusal;
@@ -49,7 +49,7 @@ pub enum Exchange {
     Broken,
 }
 
-/// Runs one request.
+/// Runs one request, over the connection that is kept at hand if it serves, and keeps the one it used.
 ///
 /// # Errors
 /// The refusal to answer with; nothing has been answered yet, and it has been accounted for.
@@ -58,14 +58,16 @@ pub async fn run<I: Intake, A: Answer>(
     request: PlainRequest,
     intake: &mut I,
     answer: &mut A,
+    kept: &mut Kept<Egress>,
 ) -> Result<Exchange, Refusal> {
     let PlainRequest { device, requested_agent, forward, protocol } = request;
     let outbound = Outbound::new(&forward, protocol, &gateway.request_rules.pseudonym);
     let declared = outbound.declared_length().unwrap_or_else(|| outbound.head_length());
     let destination = forward.destination;
     let asked = Asked { device, requested_agent, destination, declared_upload: Some(declared) };
-    let connected = connect(gateway, admit(gateway, Kind::Forward, asked)?).await?;
-    converse(gateway, connected, &outbound, intake, answer).await
+    let admitted = admit(gateway, Kind::Forward, asked)?;
+    let connected = connect(gateway, admitted, Some(&mut *kept)).await?;
+    converse(gateway, connected, &outbound, intake, answer, kept).await
 }
 
 async fn converse<I: Intake, A: Answer>(
@@ -74,6 +76,7 @@ async fn converse<I: Intake, A: Answer>(
     outbound: &Outbound,
     intake: &mut I,
     answer: &mut A,
+    kept: &mut Kept<Egress>,
 ) -> Result<Exchange, Refusal> {
     let Connected { mut opened, mut egress } = connected;
     let session = Arc::clone(opened.live.session());
@@ -81,7 +84,7 @@ async fn converse<I: Intake, A: Answer>(
     let (hold, reason) = loop {
         let hold = egress.hold();
         let reason = match session.unless_cut(exchange(egress, outbound, intake, answer)).await {
-            Ok(Ok(done)) => return Ok(finish(gateway, opened, done)),
+            Ok(Ok(done)) => return Ok(finish(gateway, opened, done, kept)),
             Ok(Err(fault))
                 if opened.reused && !answer.begun() && fault.is_stale() && outbound.is_replayable() =>
             {
@@ -110,12 +113,12 @@ async fn converse<I: Intake, A: Answer>(
     if answer.begun() { Ok(Exchange::Broken) } else { Err(refusal) }
 }
 
-fn finish(gateway: &Gateway, opened: Opened, done: Exchanged<Egress>) -> Exchange {
+fn finish(gateway: &Gateway, opened: Opened, done: Exchanged<Egress>, kept: &mut Kept<Egress>) -> Exchange {
     match done {
         Exchanged::Completed { upstream, uploaded } => {
             if let Some(upstream) = upstream {
                 upstream.hold().release();
-                gateway.upstreams.put(upstream_key(&opened.permit, opened.address), upstream);
+                kept.put(upstream_key(&opened.permit, opened.address), upstream, &gateway.upstreams);
             }
             opened.live.ended(Reason::Completed);
             Exchange::Completed { uploaded }

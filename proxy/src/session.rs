@@ -18,7 +18,7 @@ use crate::authorize::{Permit, authorize};
 use crate::budget::{BudgetSubject, Meter};
 use crate::dial::dial;
 use crate::egress::Egress;
-use crate::forward::UpstreamKey;
+use crate::forward::{Kept, UpstreamKey};
 use crate::gateway::Gateway;
 use crate::record::LiveSession;
 use crate::registry::{Entry, Kind, Session, Stage};
@@ -102,16 +102,21 @@ pub fn admit(gateway: &Arc<Gateway>, kind: Kind, asked: Asked) -> Result<Admitte
 }
 
 /// Waits for a part of the budget where several gateways share it; then looks up, screens and dials the destination of an
-/// admitted session, or takes a connection of the same device that rests in the pool. A revocation ends it at any point.
+/// admitted session. Where a request may follow others (`kept`), a connection of the same device that is kept at hand or
+/// rests in the pool serves again. A revocation ends it at any point.
 ///
 /// # Errors
 /// The refusal to answer with; it has been accounted for.
-pub async fn connect(gateway: &Gateway, admitted: Admitted) -> Result<Connected, Refusal> {
+pub async fn connect(
+    gateway: &Gateway,
+    admitted: Admitted,
+    kept: Option<&mut Kept<Egress>>,
+) -> Result<Connected, Refusal> {
     let Admitted { mut live, permit, meter, declared_upload } = admitted;
     let session = Arc::clone(live.session());
     let reached = async {
         meter.opened(declared_upload).await.map_err(|fault| (fault.refusal(), None))?;
-        reach(gateway, &session, &permit, &meter).await
+        reach(gateway, &session, &permit, &meter, kept).await
     };
     match session.unless_cut(reached).await {
         Ok(Ok(reached)) => {
@@ -174,14 +179,17 @@ async fn reach(
     session: &Arc<Session>,
     permit: &Permit,
     meter: &Arc<Meter>,
+    kept: Option<&mut Kept<Egress>>,
 ) -> Result<Reached, Unreached> {
-    if session.kind != Kind::Forward {
+    let Some(kept) = kept else {
         return dial_anew(gateway, session, permit, meter).await;
-    }
+    };
     let addresses = look_up(gateway, session, permit).await?;
     for address in addresses.iter().map(EgressAddr::socket_addr) {
         let key = upstream_key(permit, address);
-        if let Some(egress) = gateway.upstreams.take(&key).await {
+        let at_hand = kept.take(&key);
+        let again = if at_hand.is_some() { at_hand } else { gateway.upstreams.take(&key).await };
+        if let Some(egress) = again {
             egress.hold().charge(Arc::clone(session), Arc::clone(meter));
             return Ok(Reached { egress, address, reused: true });
         }

@@ -51,7 +51,7 @@ pub trait Answer: Send {
         headers: &HeaderMap,
     ) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// Writes the head.
+    /// Writes the head. It may wait for what follows, until [`Self::flush`] or [`Self::end`].
     ///
     /// # Errors
     /// When the downstream cannot be written to.
@@ -63,13 +63,19 @@ pub trait Answer: Send {
     /// When the downstream cannot be written to, or knows no such switch.
     fn switch(&mut self, headers: &HeaderMap) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// Writes a piece of the body.
+    /// Writes a piece of the body. It may wait for what follows, like the head.
     ///
     /// # Errors
     /// When the downstream cannot be written to.
     fn data(&mut self, data: Bytes) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// Writes the end of the body.
+    /// Lets nothing wait any longer: what comes next takes its time.
+    ///
+    /// # Errors
+    /// When the downstream cannot be written to.
+    fn flush(&mut self) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Writes the end of the body, and all that waits.
     ///
     /// # Errors
     /// When the downstream cannot be written to.

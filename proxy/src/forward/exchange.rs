@@ -5,13 +5,14 @@
 //! only when it is certain that nothing of this exchange is left in it.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -165,14 +166,41 @@ async fn pass<A: Answer>(
     let (parts, mut body) = response.into_parts();
     let head = answer::head(&parts, request)?;
     answer.begin(head).await.map_err(Fault::Downstream)?;
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = next_frame(&mut body, answer).await? {
         // Trailers are dropped in both directions.
-        if let Ok(data) = frame.map_err(Fault::Upstream)?.into_data() {
+        if let Ok(data) = frame.into_data() {
             answer.data(data).await.map_err(Fault::Downstream)?;
         }
     }
     answer.end().await.map_err(Fault::Downstream)?;
     Ok(Answered::Whole)
+}
+
+/// The next frame of a response. What has been passed on so far waits for it only if it is there already, so that a short
+/// response leaves in one write and a slow one is not held up.
+async fn next_frame<A: Answer>(body: &mut Incoming, answer: &mut A) -> Result<Option<Frame<Bytes>>, Fault> {
+    let mut asked = false;
+    let at_once = poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
+        Poll::Ready(frame) => Poll::Ready(Some(frame)),
+        Poll::Pending if asked => Poll::Ready(None),
+        Poll::Pending => {
+            // The connection, polled before this future, reads a body only once it has been asked for.
+            asked = true;
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    });
+    let frame = match at_once.await {
+        Some(frame @ (None | Some(Ok(_)))) => frame,
+        late_or_broken => {
+            answer.flush().await.map_err(Fault::Downstream)?;
+            match late_or_broken {
+                Some(broken) => broken,
+                None => body.frame().await,
+            }
+        }
+    };
+    frame.transpose().map_err(Fault::Upstream)
 }
 
 /// Only what was asked for, and only after the upstream has agreed to exactly that.

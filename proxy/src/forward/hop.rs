@@ -10,7 +10,8 @@ pub(super) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     let named = named_by_connection(headers);
     let mut kept = HeaderMap::with_capacity(headers.len());
     for (name, value) in headers {
-        let dropped = ends_here(name) || (named.contains(&name.as_str().to_owned()) && !is_critical(name));
+        let is_named = named.iter().any(|option| option == name.as_str());
+        let dropped = ends_here(name) || (is_named && !is_critical(name));
         if !dropped {
             kept.append(name, value.clone());
         }

@@ -12,6 +12,9 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use super::answer::{Answer, AnswerBody, AnswerHead};
 use crate::request::Protocol;
 
+/// Bytes that are gathered for one write at most.
+const GATHERED: usize = 16 * 1024;
+
 /// The response to one HTTP/1 request.
 #[derive(Debug)]
 pub struct Http1Answer<'a, W> {
@@ -20,7 +23,9 @@ pub struct Http1Answer<'a, W> {
     persistent: bool,
     begun: bool,
     chunked: bool,
+    /// What waits to be written.
     scratch: BytesMut,
+    unflushed: bool,
     written: u64,
 }
 
@@ -28,7 +33,16 @@ impl<'a, W: AsyncWrite + Unpin + Send> Http1Answer<'a, W> {
     /// The response to a request of this protocol; `persistent` is what the request asked for.
     pub fn new(writer: &'a mut W, protocol: Protocol, persistent: bool) -> Self {
         let scratch = BytesMut::new();
-        Self { writer, protocol, persistent, begun: false, chunked: false, scratch, written: 0 }
+        Self {
+            writer,
+            protocol,
+            persistent,
+            begun: false,
+            chunked: false,
+            scratch,
+            unflushed: false,
+            written: 0,
+        }
     }
 
     /// Whether the connection may carry another request, as far as this response is concerned.
@@ -82,10 +96,23 @@ impl<'a, W: AsyncWrite + Unpin + Send> Http1Answer<'a, W> {
     }
 
     async fn send(&mut self) -> io::Result<()> {
+        self.write_gathered().await?;
+        if std::mem::take(&mut self.unflushed) { self.writer.flush().await } else { Ok(()) }
+    }
+
+    async fn write_gathered(&mut self) -> io::Result<()> {
+        if self.scratch.is_empty() {
+            return Ok(());
+        }
         self.writer.write_all(&self.scratch).await?;
-        self.written = self.written.saturating_add(u64::try_from(self.scratch.len()).unwrap_or(u64::MAX));
+        self.count(self.scratch.len());
         self.scratch.clear();
-        self.writer.flush().await
+        Ok(())
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.unflushed = true;
+        self.written = self.written.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 }
 
@@ -107,7 +134,7 @@ impl<W: AsyncWrite + Unpin + Send> Answer for Http1Answer<'_, W> {
         self.begun = true;
         self.put_head(head.status, &head.headers);
         self.put_framing(head.body);
-        self.send().await
+        Ok(())
     }
 
     async fn switch(&mut self, headers: &HeaderMap) -> io::Result<()> {
@@ -127,10 +154,20 @@ impl<W: AsyncWrite + Unpin + Send> Answer for Http1Answer<'_, W> {
         if self.chunked {
             self.scratch.put_slice(format!("{:x}\r\n", data.len()).as_bytes());
         }
-        self.scratch.put_slice(&data);
+        if self.scratch.len().saturating_add(data.len()) <= GATHERED {
+            self.scratch.put_slice(&data);
+        } else {
+            self.write_gathered().await?;
+            self.writer.write_all(&data).await?;
+            self.count(data.len());
+        }
         if self.chunked {
             self.scratch.put_slice(b"\r\n");
         }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
         self.send().await
     }
 

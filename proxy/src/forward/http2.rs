@@ -143,6 +143,11 @@ impl Answer for Http2Answer {
         Ok(())
     }
 
+    /// Frames never wait: the connection's own task writes them.
+    async fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     async fn end(&mut self) -> io::Result<()> {
         match self.stream.take() {
             Some(mut stream) => stream.send_data(Bytes::new(), true).map_err(io::Error::other),

@@ -87,11 +87,16 @@ struct Slot<U>(Option<U>);
 
 impl<U: AsyncRead + Unpin> Slot<U> {
     fn take_quiet(&mut self) -> Option<U> {
-        let mut byte = [0];
-        let mut cx = Context::from_waker(Waker::noop());
-        let _spoils = Pin::new(&mut *self).poll_read(&mut cx, &mut ReadBuf::new(&mut byte));
-        self.0.take()
+        let mut upstream = self.0.take()?;
+        is_quiet(&mut upstream).then_some(upstream)
     }
+}
+
+/// Whether nothing can be read from a connection: no data, no end, no error.
+pub(super) fn is_quiet<U: AsyncRead + Unpin>(upstream: &mut U) -> bool {
+    let mut byte = [0];
+    let mut cx = Context::from_waker(Waker::noop());
+    Pin::new(upstream).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
 }
 
 impl<U: AsyncRead + Unpin> AsyncRead for Slot<U> {

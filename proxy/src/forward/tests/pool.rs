@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use config::{Destination, DeviceId, ManifestId};
 
-use super::super::{UpstreamKey, Upstreams};
+use super::super::{Kept, UpstreamKey, Upstreams};
 use super::*;
 
 const LONG: Duration = Duration::from_secs(600);
@@ -91,4 +91,36 @@ async fn the_oldest_connection_makes_room() {
     }
     is_dropped(&mut fars[0]).await;
     assert!(upstreams.take(&key("device-2", "cm-1", "a.example:80", "192.0.2.1:80")).await.is_some());
+}
+
+#[tokio::test]
+async fn what_is_kept_at_hand_serves_its_own_key_only_and_only_while_it_is_quiet() {
+    let upstreams = Upstreams::new(8, LONG);
+    let other = || key("device-1", "cm-2", "a.example:80", "192.0.2.1:80");
+    let mut kept = Kept::default();
+    let (near, _far) = tokio::io::duplex(64);
+    kept.put(usual(), near, &upstreams);
+    assert!(kept.take(&other()).is_none());
+    assert!(kept.take(&usual()).is_some());
+    assert!(kept.take(&usual()).is_none() && kept.is_empty());
+
+    let (near, mut spoken) = tokio::io::duplex(64);
+    kept.put(usual(), near, &upstreams);
+    spoken.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").await.unwrap();
+    assert!(kept.take(&usual()).is_none());
+}
+
+#[tokio::test]
+async fn what_is_no_longer_kept_at_hand_goes_to_rest() {
+    let upstreams = Upstreams::new(8, LONG);
+    let mut kept = Kept::default();
+    let (near, _first) = tokio::io::duplex(64);
+    kept.put(usual(), near, &upstreams);
+    let elsewhere = key("device-1", "cm-1", "b.example:80", "192.0.2.2:80");
+    let (near, _second) = tokio::io::duplex(64);
+    kept.put(elsewhere.clone(), near, &upstreams);
+    assert!(upstreams.take(&usual()).await.is_some());
+    kept.rest(&upstreams);
+    assert!(kept.is_empty());
+    assert!(upstreams.take(&elsewhere).await.is_some());
 }

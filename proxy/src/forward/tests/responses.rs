@@ -224,3 +224,76 @@ async fn a_connection_at_rest_carries_the_next_request() {
     drop(upstream);
     assert_eq!(origin.await.unwrap().matches("GET /x HTTP/1.1\r\n").count(), 3);
 }
+
+/// Notes each write.
+#[derive(Default)]
+struct Writes(Vec<Vec<u8>>);
+
+impl tokio::io::AsyncWrite for Writes {
+    fn poll_write(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        self.0.push(bytes.to_vec());
+        std::task::Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_short_response_leaves_in_one_write() {
+    for reply in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    ] {
+        let (upstream, _heard) = origin(reply);
+        let (forward, head, _) = read(get("").as_bytes());
+        let outbound = Outbound::new(&forward, head.protocol, &pseudonym());
+        let (mut nothing, mut left, mut writes) = (tokio::io::empty(), BytesMut::new(), Writes::default());
+        let mut intake = Http1Intake::new(&mut nothing, &mut left, forward.framing);
+        let mut answer = Http1Answer::new(&mut writes, head.protocol, head.persistent);
+        exchange(upstream, &outbound, &mut intake, &mut answer).await.unwrap();
+        assert_eq!(writes.0.len(), 1, "{reply}: {:?}", writes.0);
+    }
+}
+
+#[tokio::test]
+async fn neither_a_head_nor_a_piece_waits_for_a_slow_body() {
+    let (near, mut far) = tokio::io::duplex(64 * 1024);
+    let (mut device, mut gateway_side) = tokio::io::duplex(64 * 1024);
+    let exchanged = tokio::spawn(async move {
+        let (forward, head, _) = read(get("").as_bytes());
+        let outbound = Outbound::new(&forward, head.protocol, &pseudonym());
+        let (mut nothing, mut left) = (tokio::io::empty(), BytesMut::new());
+        let mut intake = Http1Intake::new(&mut nothing, &mut left, forward.framing);
+        let mut answer = Http1Answer::new(&mut gateway_side, head.protocol, head.persistent);
+        exchange(near, &outbound, &mut intake, &mut answer).await.map(|_| ())
+    });
+    let mut heard = Vec::new();
+    for (said, until) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n", "\r\n\r\n"),
+        ("abc", "\r\n\r\nabc"),
+        ("def", "\r\n\r\nabcdef"),
+    ] {
+        far.write_all(said.as_bytes()).await.unwrap();
+        while !heard.ends_with(until.as_bytes()) {
+            let read = tokio::time::timeout(std::time::Duration::from_secs(10), device.read_buf(&mut heard));
+            assert!(read.await.expect("it waits").unwrap() > 0);
+        }
+    }
+    exchanged.await.unwrap().unwrap();
+}
