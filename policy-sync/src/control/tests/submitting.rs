@@ -29,7 +29,7 @@ async fn what_is_not_signed_by_the_right_roles_is_refused() {
     assert!(matches!(refused, Err(SubmitFault::Refused(_))));
     assert!(matches!(plane.submit(Entry::Lift(forged.into()), "eve").await, Err(SubmitFault::Refused(_))));
     let no_crl = plane.submit(Entry::Crl(Bytes::from_static(&[0x30, 1, 0])), "eve").await;
-    assert!(matches!(no_crl, Err(SubmitFault::Malformed(_))));
+    assert!(matches!(no_crl, Err(SubmitFault::Crl(_))));
     let withdrawal = Entry::Withdrawal { id: "cm-1".parse().unwrap(), digest: [7; 32] };
     assert!(matches!(plane.submit(withdrawal, "eve").await, Err(SubmitFault::Unknown)));
     assert_eq!(plane.with_state(|state| state.position().sequence), 0);
