@@ -6,11 +6,10 @@
 //!
 //! Revocations never wait for a sweep: they are pushed ([`crate::revoke`]).
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use audit::{Event, EventType};
+use config::settings::Deadlines;
 use config::{GatewaySettings, Reason};
 
 use crate::gateway::Gateway;
@@ -23,20 +22,39 @@ pub const EVERY: Duration = Duration::from_millis(250);
 /// What one sweep remembers for the next.
 #[derive(Debug, Default)]
 pub struct Sweep {
-    reported: HashMap<u64, Instant>,
     stale: bool,
+}
+
+/// When a sweep looks, and by what it judges.
+struct Look<'a> {
+    deadlines: &'a Deadlines,
+    at: Instant,
+    /// Unix seconds.
+    now: i64,
+    /// The policy feed has been silent for longer than sessions may outlive it.
+    feed_lost: bool,
 }
 
 impl Sweep {
     /// Looks once at everything.
+    ///
+    /// Nearly every session is left alone nearly every time, so the first look is at what lies in the session itself:
+    /// no lock, no count of references, one clock reading for all.
     pub fn run(&mut self, gateway: &Gateway) {
         let settings = gateway.settings.load_full();
         self.watch_feed(gateway, &settings);
-        let now = gateway.clock.now();
-        let lost = gateway.policy_age() > settings.policy.cut_after;
-        let sessions = gateway.registry.snapshot();
-        gateway.registry.trip(&sessions, |session| overdue(session, &settings, now, lost));
-        self.report(gateway, &sessions, settings.deadlines.report);
+        let look = Look {
+            deadlines: &settings.deadlines,
+            at: Instant::now(),
+            now: gateway.clock.now(),
+            feed_lost: gateway.policy_age() > settings.policy.cut_after,
+        };
+        let overdue = gateway.registry.those(|session| look.may_be_overdue(session));
+        gateway.registry.trip(&overdue, |session| look.overdue(session));
+        for session in gateway.registry.those(|session| look.is_to_be_told_of(session)) {
+            session.tell(look.at);
+            report(gateway, &session);
+        }
         gateway.metrics.ready.set(i64::from(gateway.unavailable().is_none()));
     }
 
@@ -57,28 +75,12 @@ impl Sweep {
             });
         }
     }
+}
 
-    fn report(&mut self, gateway: &Gateway, sessions: &[Arc<Session>], every: Duration) {
-        let now = Instant::now();
-        let due = |since: Duration| since >= every;
-        for session in
-            sessions.iter().filter(|session| session.kind != Kind::Connection && due(session.age()))
-        {
-            if self.reported.get(&session.key).is_some_and(|last| !due(now.duration_since(*last))) {
-                continue;
-            }
-            self.reported.insert(session.key, now);
-            gateway.fold_bytes(session);
-            let event = describe(Event::new(EventType::SessionProgress), session);
-            gateway
-                .recorder
-                .record(event.bytes(session.uploaded(), session.downloaded()).duration(session.age()));
-        }
-        if self.reported.len() > sessions.len() {
-            let live: std::collections::HashSet<u64> = sessions.iter().map(|session| session.key).collect();
-            self.reported.retain(|key, _| live.contains(key));
-        }
-    }
+fn report(gateway: &Gateway, session: &Session) {
+    gateway.fold_bytes(session);
+    let event = describe(Event::new(EventType::SessionProgress), session);
+    gateway.recorder.record(event.bytes(session.uploaded(), session.downloaded()).duration(session.age()));
 }
 
 /// Whether bytes may be moving: earlier stages have deadlines of their own. A first flight does too where TLS is demanded;
@@ -87,23 +89,38 @@ fn carries(stage: Stage) -> bool {
     matches!(stage, Stage::Inspecting | Stage::Open)
 }
 
-/// Why a session's time is up at `now` (Unix seconds), if it is.
-fn overdue(session: &Session, settings: &GatewaySettings, now: i64, feed_lost: bool) -> Option<Reason> {
-    let manifest_ends = session.authority().map(|authority| authority.manifest.expires_at);
-    if session.device.not_after < now {
-        Some(Reason::CertificateExpired)
-    } else if manifest_ends.is_some_and(|ends| ends <= now) {
-        Some(Reason::ManifestExpired)
-    } else if feed_lost {
-        Some(Reason::PolicyStale)
-    } else if session.kind == Kind::Connection {
-        None
-    } else if session.age() > settings.deadlines.session {
-        Some(Reason::SessionLifetime)
-    } else if carries(session.stage()) && session.idle() > settings.deadlines.idle {
-        Some(Reason::IdleTimeout)
-    } else {
-        None
+impl Look<'_> {
+    /// Whether [`Self::overdue`] may have something to say. Says so in every case in which it has.
+    fn may_be_overdue(&self, session: &Session) -> bool {
+        let carries = session.kind != Kind::Connection;
+        self.feed_lost
+            || session.ends_at() <= self.now
+            || (carries && session.age_at(self.at) > self.deadlines.session)
+            || (carries && session.idle_at(self.at) > self.deadlines.idle)
+    }
+
+    /// Why a session's time is up, if it is.
+    fn overdue(&self, session: &Session) -> Option<Reason> {
+        let manifest_ends = session.authority().map(|authority| authority.manifest.expires_at);
+        if session.device.not_after < self.now {
+            Some(Reason::CertificateExpired)
+        } else if manifest_ends.is_some_and(|ends| ends <= self.now) {
+            Some(Reason::ManifestExpired)
+        } else if self.feed_lost {
+            Some(Reason::PolicyStale)
+        } else if session.kind == Kind::Connection {
+            None
+        } else if session.age_at(self.at) > self.deadlines.session {
+            Some(Reason::SessionLifetime)
+        } else if carries(session.stage()) && session.idle_at(self.at) > self.deadlines.idle {
+            Some(Reason::IdleTimeout)
+        } else {
+            None
+        }
+    }
+
+    fn is_to_be_told_of(&self, session: &Session) -> bool {
+        session.kind != Kind::Connection && session.untold_at(self.at) >= self.deadlines.report
     }
 }
 

@@ -140,6 +140,13 @@ impl Registry {
         self.all.iter().map(|entry| Arc::clone(entry.value())).collect()
     }
 
+    /// The live entries that `wanted` picks, which must be quick: nobody enters or leaves its part meanwhile.
+    #[must_use]
+    pub fn those(&self, wanted: impl Fn(&Session) -> bool) -> Vec<Arc<Session>> {
+        let all = self.all.iter().filter(|entry| wanted(entry.value()));
+        all.map(|entry| Arc::clone(entry.value())).collect()
+    }
+
     /// Tells those of `sessions` to end for which `verdict` gives a reason. On return none of them can hand another
     /// byte to an origin; their sockets are closed by their own tasks, which have been woken.
     pub fn trip(
@@ -183,6 +190,7 @@ impl Registry {
         for subject in previous.into_iter().flatten().filter(|subject| !subjects.contains(subject)) {
             self.remove_from(subject, session.key);
         }
+        session.lasts_with(&authority);
         attachment.authority = Some(Arc::new(authority));
         for subject in subjects {
             self.insert(subject, session);

@@ -4,7 +4,7 @@
 //! buffer. A kept-alive or HTTP/2 connection is registered as a session of the kind [`Kind::Connection`]: it forwards
 //! nothing by itself, but a revoked device must lose it too.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -142,6 +142,10 @@ pub struct Session {
     downloaded: AtomicU64,
     /// Milliseconds after `began` at which bytes last moved.
     moved: AtomicU64,
+    /// From this Unix second on its certificate or its manifest has expired.
+    ends_at: AtomicI64,
+    /// Milliseconds after `began` at which it was last said to be still open.
+    told: AtomicU64,
 }
 
 impl Session {
@@ -150,6 +154,7 @@ impl Session {
             key,
             id: Uuid::now_v7(),
             kind,
+            ends_at: AtomicI64::new(entry.device.not_after.saturating_add(1)),
             device: entry.device,
             requested_agent: entry.requested_agent,
             destination: entry.destination,
@@ -163,6 +168,7 @@ impl Session {
             uploaded: AtomicU64::new(0),
             downloaded: AtomicU64::new(0),
             moved: AtomicU64::new(0),
+            told: AtomicU64::new(0),
         }
     }
 
@@ -246,13 +252,48 @@ impl Session {
     /// Time since the session was entered.
     #[must_use]
     pub fn age(&self) -> Duration {
-        self.began.elapsed()
+        self.age_at(Instant::now())
+    }
+
+    /// As [`Self::age`], for whoever looks at many sessions at one moment.
+    #[must_use]
+    pub fn age_at(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.began)
     }
 
     /// Time since bytes last moved.
     #[must_use]
     pub fn idle(&self) -> Duration {
-        self.began.elapsed().saturating_sub(Duration::from_millis(self.moved.load(Ordering::Relaxed)))
+        self.idle_at(Instant::now())
+    }
+
+    /// As [`Self::idle`], for whoever looks at many sessions at one moment.
+    #[must_use]
+    pub fn idle_at(&self, now: Instant) -> Duration {
+        self.age_at(now).saturating_sub(Duration::from_millis(self.moved.load(Ordering::Relaxed)))
+    }
+
+    /// The Unix second from which on its certificate or the manifest that allows it has expired.
+    #[must_use]
+    pub fn ends_at(&self) -> i64 {
+        self.ends_at.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of how long `authority` lasts.
+    pub(super) fn lasts_with(&self, authority: &Authority) {
+        let certificate = self.device.not_after.saturating_add(1);
+        self.ends_at.store(certificate.min(authority.manifest.expires_at), Ordering::Relaxed);
+    }
+
+    /// Time since it was last said to be still open, or since it was entered.
+    #[must_use]
+    pub fn untold_at(&self, now: Instant) -> Duration {
+        self.age_at(now).saturating_sub(Duration::from_millis(self.told.load(Ordering::Relaxed)))
+    }
+
+    /// Notes that it has been said to be still open.
+    pub fn tell(&self, now: Instant) {
+        self.told.store(millis(self.age_at(now)), Ordering::Relaxed);
     }
 
     /// Bytes up and down since this was last asked: what is to be added to process-wide counters now.
