@@ -29,6 +29,7 @@ use crate::forward::Upstreams;
 use crate::gateway::Gateway;
 use crate::handshake::{ALPN, HandshakeNotes};
 use crate::metrics::Metrics;
+use crate::pace::Pace;
 use crate::registry::Registry;
 use crate::request::{Pseudonym, Rules};
 use crate::resolve::Resolver;
@@ -81,6 +82,7 @@ pub fn assemble(settings: GatewaySettings, listeners: &[SocketAddr]) -> anyhow::
         rates: ConnectRates::new(),
         connections: Arc::new(Semaphore::new(connections(&settings))),
         handshakes: Semaphore::new(settings.limits.handshakes as usize),
+        pace: Pace::of(workers(&settings)),
         drain: watch::Sender::new(false),
         settings: ArcSwap::from_pointee(settings),
     }))
@@ -215,6 +217,14 @@ fn recorder(settings: &GatewaySettings, scrape: &prometheus::Registry) -> anyhow
         AuditSink::File(path) => Sink::File(path.clone()),
     };
     Recorder::open(RecorderOptions::new(name(settings), sink), scrape).context("audit.file")
+}
+
+/// How many threads serve sessions.
+fn workers(settings: &GatewaySettings) -> usize {
+    match settings.gateway.workers as usize {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        workers => workers,
+    }
 }
 
 /// How many device connections fit: each may need a second descriptor for its destination.

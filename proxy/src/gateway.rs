@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::egress::Egress;
 use crate::forward::Upstreams;
 use crate::metrics::Metrics;
+use crate::pace::Pace;
 use crate::registry::{Registry, Session};
 use crate::request::Rules;
 use crate::resolve::Resolver;
@@ -65,6 +66,8 @@ pub struct Gateway {
     pub connections: Arc<Semaphore>,
     /// One permit for each handshake under way.
     pub handshakes: Semaphore,
+    /// How the steps of handshakes leave room for tunnels.
+    pub pace: Pace,
     /// Turns true when the gateway drains.
     pub drain: watch::Sender<bool>,
 }

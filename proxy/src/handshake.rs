@@ -136,11 +136,13 @@ async fn attempt(gateway: &Arc<Gateway>, socket: TcpStream) -> Result<DeviceConn
 }
 
 /// TLS itself. A connection takes one of the bounded turns only once its ClientHello is there: silence and trickling cost
-/// others nothing, and a flood of handshakes leaves the processor to the sessions that live.
+/// others nothing. Its steps go at the gateway's pace: a flood of handshakes leaves the processor to the sessions that live.
 async fn accept(gateway: &Gateway, socket: TcpStream) -> std::io::Result<DeviceStream> {
     let greeted = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
     let _turn = gateway.handshakes.acquire().await.map_err(std::io::Error::other)?;
-    greeted.into_stream(gateway.tls.load_full()).await.map(Box::new)
+    // The answer to the ClientHello is made in the call itself, so the call belongs to the first step.
+    let shaking = async { greeted.into_stream(gateway.tls.load_full()).await };
+    gateway.pace.keep(shaking).await.map(Box::new)
 }
 
 /// Whether it was resumed: one word of a closed list.

@@ -65,8 +65,7 @@ pub async fn serve(gateway: Arc<Gateway>, connection: DeviceConnection, place: O
                 };
                 // The connection's own entry stays until the session has one: at no moment is the device unregistered.
                 let tunnel = open_tunnel(Arc::clone(&gateway), stream, live, asked, buffer.freeze(), place);
-                tokio::spawn(tunnel);
-                return;
+                return Box::pin(tunnel).await;
             }
             Request::Forward(forward) => {
                 let request =

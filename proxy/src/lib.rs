@@ -1,7 +1,7 @@
 //! The enforcement point, and the `portcullis` command.
 //!
 //! In reading order, as one CONNECT passes through. A connection: [`listener`] accepts it under a cap,
-//! [`proxy_protocol`] says where it comes from, [`handshake`] who is speaking; [`http1`] and [`http2`] read requests from
+//! [`proxy_protocol`] says where it comes from, [`handshake`] who is speaking, at a [`pace`] that leaves room for tunnels; [`http1`] and [`http2`] read requests from
 //! it, strictly ([`request`]). A request becomes a session in [`session`], which tells the story: [`registry`] enters it,
 //! [`authorize`] decides it, [`budget`] opens its account, [`resolve`] and [`screen`] find an address that may be dialled,
 //! [`dial`] dials it, [`egress`] meters and gates every write. A tunnel is opened with [`inspect`] and carried by
@@ -19,6 +19,7 @@
 
 pub mod handshake;
 pub mod listener;
+pub mod pace;
 pub mod proxy_protocol;
 
 pub mod http1;

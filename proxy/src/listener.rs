@@ -21,10 +21,11 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 /// Accepts connections until the gateway drains.
 pub async fn accept(gateway: Arc<Gateway>, listener: TcpListener) {
     let mut failures = 0_u64;
+    let mut drain_begun = std::pin::pin!(gateway.drain_begun());
     loop {
         let accepted = tokio::select! {
             biased;
-            () = gateway.drain_begun() => return,
+            () = &mut drain_begun => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
