@@ -53,8 +53,8 @@ async fn a_withdrawn_token_is_worth_nothing_after_a_reload_and_a_broken_file_cha
 fn refusal(fleet: &Fleet) -> String {
     let events = std::fs::read_to_string(file(fleet, "events.jsonl")).expect("events");
     let events = events.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let refused = events.filter(|event| event["event_type"] == "system.reload_refused");
-    refused.last().map(|event| event["detail"].to_string()).unwrap_or_default()
+    let mut refused = events.filter(|event| event["event_type"] == "system.reload_refused");
+    refused.next_back().map(|event| event["detail"].to_string()).unwrap_or_default()
 }
 
 #[tokio::test]
