@@ -45,6 +45,9 @@ pub(crate) struct Arguments {
     /// Only these scenarios.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "SCENARIO,...")]
     only: Vec<What>,
+    /// Measure nothing: make pictures and page again from what is kept.
+    #[arg(long, conflicts_with = "only")]
+    redraw: bool,
     /// Only the gateway and the bare relay.
     #[arg(long, conflicts_with_all = ["peers", "peer_file", "install"])]
     no_peers: bool,
@@ -60,11 +63,12 @@ pub(crate) struct Arguments {
 /// # Errors
 /// What did not work. What was measured until then is kept.
 pub(crate) fn run(arguments: &Arguments, bound: Duration, format: Format) -> anyhow::Result<()> {
-    let Arguments { out, page, only, no_peers, brief, aim } = arguments;
+    let Arguments { out, page, only, redraw, no_peers, brief, aim } = arguments;
     fs::create_dir_all(out).with_context(|| out.display().to_string())?;
     let aim = if *no_peers { aim.clone() } else { aim.beside_everyone() };
     let pace = if *brief { Pace::Brief } else { Pace::Full };
-    for what in What::ALL.into_iter().filter(|what| only.is_empty() || only.contains(what)) {
+    let chosen = |what: &What| !redraw && (only.is_empty() || only.contains(what));
+    for what in What::ALL.into_iter().filter(chosen) {
         progress(format_args!("== {}", what.name()));
         let measured = cores::undivided_again(|| measure(what, pace, &aim, bound));
         measured.with_context(|| what.name())?.keep(out)?;

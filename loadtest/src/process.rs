@@ -34,9 +34,17 @@ impl Drop for Running {
     }
 }
 
-/// Processor time of every thread of a process and its children so far.
+/// The unit in which the kernel accounts for whole processes (`USER_HZ`, 100 on every platform).
+const ACCOUNTED: Duration = Duration::from_millis(10);
+
+/// Processor time of a process and its children so far.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Cpu(HashMap<String, u64>);
+pub(crate) struct Cpu {
+    /// Of every thread that lives, in nanoseconds.
+    threads: HashMap<String, u64>,
+    /// Of everything, threads that have ended included, in units of [`ACCOUNTED`].
+    whole: u32,
+}
 
 impl Cpu {
     /// What the process has used up to now.
@@ -55,26 +63,40 @@ impl Cpu {
 
     /// Reads the threads of one process.
     fn read(&mut self, pid: u32) -> anyhow::Result<()> {
-        let tasks = fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("process {pid}"))?;
-        for task in tasks {
+        let process = format!("/proc/{pid}");
+        let stat = fs::read_to_string(format!("{process}/stat")).with_context(|| process.clone())?;
+        self.whole = self.whole.saturating_add(accounted(&stat).with_context(|| process.clone())?);
+        for task in fs::read_dir(format!("{process}/task")).with_context(|| process.clone())? {
             let task = task?;
             // A thread that ended between the two calls is left out.
             let Ok(schedstat) = fs::read_to_string(task.path().join("schedstat")) else { continue };
             if let Some(nanoseconds) = on_processor(&schedstat) {
-                self.0.insert(task.file_name().to_string_lossy().into_owned(), nanoseconds);
+                self.threads.insert(task.file_name().to_string_lossy().into_owned(), nanoseconds);
             }
         }
         Ok(())
     }
 
-    /// Processor time between an earlier reading and this one. What threads did that have ended meanwhile is not in it.
+    /// Processor time between an earlier reading and this one: that of the threads that live, exact; or that of the whole
+    /// process, to ten milliseconds, when so much is missing that threads have ended meanwhile.
     pub(crate) fn since(&self, earlier: &Self) -> Duration {
-        let used = self.0.iter().map(|(thread, now)| {
-            let then = earlier.0.get(thread).copied().unwrap_or(0);
+        let used = self.threads.iter().map(|(thread, now)| {
+            let then = earlier.threads.get(thread).copied().unwrap_or(0);
             now.saturating_sub(then)
         });
-        Duration::from_nanos(used.sum())
+        let threads = Duration::from_nanos(used.sum());
+        let whole = ACCOUNTED * self.whole.saturating_sub(earlier.whole);
+        if whole > threads + 3 * ACCOUNTED { whole } else { threads }
     }
+}
+
+/// Time in user and in kernel mode, of a `stat`: the 14th and the 15th field, counted behind the name, which may contain
+/// anything.
+fn accounted(stat: &str) -> Option<u32> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace().skip(11);
+    let mut time = || fields.next()?.parse::<u32>().ok();
+    Some(time()?.saturating_add(time()?))
 }
 
 /// The first field of a `schedstat`: nanoseconds spent on a processor.
@@ -158,9 +180,22 @@ mod tests {
 
     #[test]
     fn time_counts_from_the_earlier_reading_and_new_threads_whole() {
-        let earlier = Cpu(HashMap::from([("1".into(), 100), ("2".into(), 50)]));
-        let later = Cpu(HashMap::from([("1".into(), 130), ("3".into(), 7)]));
+        let earlier = Cpu { threads: HashMap::from([("1".into(), 100), ("2".into(), 50)]), whole: 7 };
+        let later = Cpu { threads: HashMap::from([("1".into(), 130), ("3".into(), 7)]), whole: 10 };
         assert_eq!(later.since(&earlier), Duration::from_nanos(37));
+    }
+
+    #[test]
+    fn what_ended_threads_did_counts_when_it_is_more_than_accounting_is_off_by() {
+        let later = Cpu { threads: HashMap::from([("1".into(), 5_000_000)]), whole: 20 };
+        assert_eq!(later.since(&Cpu::default()), Duration::from_millis(200));
+    }
+
+    #[test]
+    fn a_name_does_not_confuse_the_fields_behind_it() {
+        let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194304 10 0 0 0 25 17 0 0 20 0 1 0 9 1 1";
+        assert_eq!(accounted(stat), Some(42));
+        assert_eq!(accounted("7 (a) S 1"), None);
     }
 
     #[test]
@@ -177,7 +212,7 @@ mod tests {
         let alone = resident(parent).unwrap();
         let both = resident_kib(parent).unwrap();
         assert!(both > alone, "{both} KiB with the child, {alone} without");
-        let threads = Cpu::of(parent).unwrap().0;
+        let threads = Cpu::of(parent).unwrap().threads;
         assert!(threads.contains_key(&parent.to_string()) && threads.contains_key(&child.to_string()));
         drop(running);
         while resident(child).is_ok() && began.elapsed() < Duration::from_secs(20) {

@@ -113,7 +113,7 @@ impl What {
             (Self::Idle, Pace::Full) => "--tunnels 5000",
             (Self::Idle, Pace::Brief) => "--tunnels 20 --bytes 1024 --settle 0",
             (Self::Connect | Self::Resumed, Pace::Full) => "--sessions 1000 --rounds 5",
-            (Self::H2, Pace::Full) => "--sessions 5000 --rounds 5",
+            (Self::H2, Pace::Full) => "--sessions 2000 --rounds 5",
             (Self::Connect | Self::Resumed | Self::H2, Pace::Brief) => "--sessions 20 --clients 2 --rounds 1",
             (Self::Transfer | Self::TransferH2, Pace::Full) => "--mib 512 --rounds 5",
             (Self::Transfer | Self::TransferH2, Pace::Brief) => "--mib 4 --rounds 1",

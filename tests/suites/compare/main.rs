@@ -10,12 +10,12 @@ use lab::gateway;
 const PAGE: &str = "# Figures\n\n<!-- figures: begin -->\n<!-- figures: end -->\n\nwords\n";
 
 /// Compares gateway and bare relay as briefly as it goes, and returns what is said.
-fn compare(dir: &Path, only: &str, more: &[&str]) -> String {
+fn compare(dir: &Path, what: &[&str]) -> String {
     let output = Command::new(gateway::load_tester())
         .args(["compare", "--brief", "--out", "figures", "--page", "page.md", "--limit", "120"])
-        .args(["--only", only, "--gateway-binary"])
+        .arg("--gateway-binary")
         .arg(gateway::binary())
-        .args(more)
+        .args(what)
         .current_dir(dir)
         .output()
         .expect("loadtest runs");
@@ -28,8 +28,8 @@ fn compare(dir: &Path, only: &str, more: &[&str]) -> String {
 fn a_comparison_leaves_figures_a_picture_and_a_page() {
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::write(dir.path().join("page.md"), PAGE).expect("a page");
-    compare(dir.path(), "connect", &["--no-peers"]);
-    let said = compare(dir.path(), "transfer", &["--no-peers"]);
+    compare(dir.path(), &["--no-peers", "--only", "connect"]);
+    let said = compare(dir.path(), &["--no-peers", "--only", "transfer"]);
 
     let read = |file: &str| std::fs::read_to_string(dir.path().join(file)).expect(file);
     let kept: serde_json::Value = serde_json::from_str(&read("figures/connect.json")).expect("JSON");
@@ -49,6 +49,11 @@ fn a_comparison_leaves_figures_a_picture_and_a_page() {
     }
     assert!(page.contains("](figures/connect.svg)"), "{page}");
     assert!(page.starts_with("# Figures\n") && page.ends_with("words\n"), "{page}");
+
+    // What is kept is enough to make the page again.
+    std::fs::write(dir.path().join("page.md"), PAGE).expect("a page");
+    compare(dir.path(), &["--redraw"]);
+    assert_eq!(read("page.md"), page);
 }
 
 #[test]
@@ -66,7 +71,7 @@ fn a_peer_of_a_file_that_refuses_everything_is_left_out_with_the_reason() {
     );
     std::fs::write(dir.path().join("peers.toml"), peers).expect("a file");
     // Squid is named so that not everyone is; whether it is here does not matter.
-    let said = compare(dir.path(), "connect", &["--peer-file", "peers.toml", "--peers", "squid"]);
+    let said = compare(dir.path(), &["--only", "connect", "--peer-file", "peers.toml", "--peers", "squid"]);
     assert!(said.contains("mute: "), "{said}");
     assert!(said.contains("(In brackets: mute has no TLS on the side of devices."), "{said}");
 }
