@@ -101,16 +101,17 @@ impl FleetBuilder {
         }
         std::fs::create_dir(dir.path().join(place(0))).expect("a directory");
         let tokens = Tokens::found(&dir.path().join(place(0)).join("tokens.toml"));
-        let mut planes = Vec::new();
-        for number in 0..self.planes.len().max(1) {
-            planes.push(Some(self.start_plane(number, dir.path(), &pki, &keys).await));
+        let (first, settings) = self.start_plane(0, dir.path(), &pki, &keys).await;
+        let mut planes = vec![Some(first)];
+        for number in 1..self.planes.len() {
+            planes.push(Some(self.start_plane(number, dir.path(), &pki, &keys).await.0));
         }
         let mut fleet = Fleet {
             pki,
             keys,
             tokens,
             gateways: Vec::new(),
-            settings: self.control,
+            settings,
             member: self.member,
             planes,
             reports,
@@ -127,11 +128,16 @@ impl FleetBuilder {
         fleet
     }
 
-    /// Starts the control plane of this number, and has it listen where it listens from now on.
-    async fn start_plane(&mut self, number: usize, dir: &Path, pki: &Pki, keys: &Keys) -> ControlPlane {
+    /// Starts the control plane of this number. Its settings have it listen where it listens, from now on.
+    async fn start_plane(
+        &mut self,
+        number: usize,
+        dir: &Path,
+        pki: &Pki,
+        keys: &Keys,
+    ) -> (ControlPlane, Settings) {
         let place = dir.join(place(number));
-        let first = number == 0;
-        if !first {
+        if number > 0 {
             std::fs::create_dir(&place).expect("a directory");
             std::fs::copy(dir.join(self::place(0)).join("tokens.toml"), place.join("tokens.toml"))
                 .expect("a copy");
@@ -166,10 +172,7 @@ impl FleetBuilder {
             settings.set("listen.agents", agents.to_string());
         }
         settings.write(&place.join("control.toml"));
-        if first {
-            self.control = settings;
-        }
-        control
+        (control, settings)
     }
 }
 
