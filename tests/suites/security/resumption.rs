@@ -91,8 +91,10 @@ async fn no_revocation_of_a_device_or_its_certificate_is_survived_by_a_ticket() 
                 lab.crl().await;
             }
         }
+        assert_eq!(returning.visit().await, (Some(Full), None), "{what}: a ticket of before is void");
         for _ in 0..3 {
-            assert_eq!(returning.visit().await, (Some(Full), None), "{what}");
+            // A handshake that is refused for its device's standing may leave a ticket behind: it opens the same refusal.
+            assert_eq!(returning.visit().await.1, None, "{what}");
         }
         assert_eq!(
             other.visit().await,
