@@ -73,9 +73,12 @@ async fn gateways_over_nats_deliver_exactly_the_budget_of_a_manifest() {
         .manifest(Draft::of("device-1").raw(&origin.destination()).in_all(LIMIT))
         .start()
         .await;
-    let mut pouring = Vec::new();
+    // All are open before the first one uploads: what is spent lets nobody in.
+    let (mut tunnels, mut pouring) = (Vec::new(), Vec::new());
     for gateway in [0, 1, 0, 1] {
-        let mut tunnel = fleet.device(gateway, "device-1").tunnel(&origin.destination()).await;
+        tunnels.push(fleet.device(gateway, "device-1").tunnel(&origin.destination()).await);
+    }
+    for mut tunnel in tunnels {
         pouring.push(tokio::spawn(async move {
             tunnel.pour(LIMIT, 10_000).await;
             tunnel.rest().await;
