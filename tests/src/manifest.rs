@@ -99,6 +99,17 @@ impl Draft {
         self.network("upload_bytes", limit)
     }
 
+    /// Nothing said of how much may be uploaded.
+    ///
+    /// # Panics
+    /// Never, for a draft.
+    #[must_use]
+    pub fn silent_on_limits(mut self) -> Self {
+        let network = self.0["capabilities"]["network"].as_object_mut().expect("a draft has an object");
+        network.retain(|key, _| !key.starts_with("upload_bytes"));
+        self
+    }
+
     /// The manifest's id.
     ///
     /// # Panics

@@ -30,7 +30,7 @@ fn every_setting_is_documented_with_its_default() {
 }
 
 /// Those that only another program or another machine could show; their tests stand beside the code.
-const SHOWN_ELSEWHERE: [&str; 2] = ["destinations.metadata_override", "policy.upload_bytes"];
+const SHOWN_ELSEWHERE: [&str; 1] = ["destinations.metadata_override"];
 
 #[test]
 fn every_setting_is_set_by_a_suite_that_shows_its_effect() {

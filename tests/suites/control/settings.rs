@@ -2,7 +2,7 @@
 
 use lab::fleet::ControlPlane;
 use lab::wait::PATIENCE;
-use lab::{Fleet, Wire};
+use lab::{Behaviour, Capture, Draft, Fleet, Wire};
 
 #[tokio::test]
 async fn the_ops_address_answers_to_the_names_that_are_set() {
@@ -34,5 +34,28 @@ async fn an_ops_address_for_everybody_has_to_be_permitted() {
         assert_eq!(started.is_ok(), starts, "exposed: {exposed}");
         let log = std::fs::read_to_string(place.join("control.log")).expect("a log");
         assert!(starts || log.contains("listen.ops"), "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_silent_manifest_may_upload_is_a_setting() {
+    const LIMIT: u64 = 100 * 1024;
+    let origin = Capture::start(Behaviour::Sink).await;
+    let builder = Fleet::builder().gateways(1).control(|settings| {
+        settings.set("policy.upload_bytes", "100KiB");
+    });
+    let told = Draft::of("device-2").raw(&origin.destination()).in_all(3 * LIMIT);
+    let silent = Draft::of("device-1").raw(&origin.destination()).silent_on_limits();
+    let fleet = builder.manifest(silent).manifest(told).start().await;
+    for (device, limit) in [("device-1", LIMIT), ("device-2", 3 * LIMIT)] {
+        let before = origin.total();
+        let mut tunnel = fleet.device(0, device).tunnel(&origin.destination()).await;
+        tunnel.pour(5 * LIMIT, 10_000).await;
+        tunnel.rest().await;
+        lab::eventually(PATIENCE, "all of it has arrived", async || {
+            origin.connections().iter().all(|connection| connection.end().is_some()).then_some(())
+        })
+        .await;
+        assert_eq!(origin.total() - before, limit, "{device}");
     }
 }
