@@ -59,11 +59,11 @@ async fn every_row_is_decided_the_same_through_a_socket() {
             for over in Over::BOTH {
                 let outcome = lab.device(&device).connect_over(over, destination).await;
                 let Ok(Err(refused)) = outcome else {
-                    // HTTP/2 may reset what it cannot carry.
-                    assert!(
-                        over == Over::Http2 && row["reason"] == "malformed_destination",
-                        "{row}: {outcome:?}"
-                    );
+                    // Where a row leads that is allowed, somebody on this machine may listen. HTTP/2 may reset what it
+                    // cannot carry.
+                    let opened = matches!(outcome, Ok(Ok(_))) && row["decision"] == "allow";
+                    let reset = over == Over::Http2 && row["reason"] == "malformed_destination";
+                    assert!(opened || reset, "{row}: {outcome:?}");
                     continue;
                 };
                 let reason = refused.reason();
