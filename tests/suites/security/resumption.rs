@@ -11,15 +11,7 @@ use rustls::HandshakeKind::{self, Full, Resumed};
 use rustls::client::Resumption;
 use tokio_rustls::TlsConnector;
 
-async fn setup() -> (Capture, Lab) {
-    let origin = Capture::start(Behaviour::Echo).await;
-    let lab = Lab::builder()
-        .manifest(Draft::of("device-1").raw(&origin.destination()))
-        .manifest(Draft::of("device-2").raw(&origin.destination()))
-        .start()
-        .await;
-    (origin, lab)
-}
+use super::revocation_lists::setup;
 
 /// A device that keeps its tickets.
 struct Returning {

@@ -3,7 +3,8 @@
 use lab::pki::DAY;
 use lab::{Behaviour, Capture, Draft, End, Lab, Over};
 
-async fn setup() -> (Capture, Lab) {
+/// A gateway for two devices that may reach the same origin.
+pub(super) async fn setup() -> (Capture, Lab) {
     let origin = Capture::start(Behaviour::Echo).await;
     let lab = Lab::builder()
         .manifest(Draft::of("device-1").raw(&origin.destination()))
